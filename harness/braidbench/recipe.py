@@ -1,0 +1,339 @@
+"""What exactly a cell is made of: names resolved, defaults and overrides applied, every parameter checked.
+
+Precedence, later wins: the dataset's declaration, the method's own parts, the method's defaults for every dataset, its
+defaults for this one, the user's overrides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from braidbench.errors import UsageError
+from braidbench.evaluation.scores import metrics_of
+from braidbench.registry import Registry, check_parameters, did_you_mean, load_target
+from braidbench.sources import source_hash
+from braidbench.specs import Dataset, Encoder, Fusion, Method, Metric, Modality, Objective, Part, Spec, Task, Training
+
+PARTS = ("encoder", "fusion", "head", "objective", "procedure", "training")
+
+_ROW = re.compile(r"(?P<method>[^\[\]]+)(\[(?P<modality>[^\[\]]+)\])?")
+
+
+class CannotServeError(UsageError):
+    """The method cannot serve the dataset; plans skip such a cell with this reason."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A component and the checked parameters that it is built with."""
+
+    spec: Any
+    parameters: Mapping[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        return {**_named(self.spec), "parameters": _plain(self.parameters)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about a cell but its seed and the content of its data."""
+
+    dataset: Dataset
+    task: Task
+    method: Method
+    row: str
+    modalities: tuple[Modality, ...]
+    encoders: Mapping[str, Chosen]
+    fusion: Chosen
+    objective: Chosen
+    procedure: Chosen
+    head: Mapping[str, Any]
+    training: Training
+    metrics: Mapping[str, Metric]
+    overrides: Mapping[str, Any]
+    deviations: tuple[str, ...]
+
+    def identity(self) -> dict[str, Any]:
+        """The recipe's share of a cell's identity: names, declared versions, source hashes, parameters."""
+        return {
+            "dataset": {"name": self.dataset.name, "version": self.dataset.version, "task": self.task.name},
+            "modalities": [m.name for m in self.modalities],
+            "method": {"name": self.method.name, "version": self.method.version},
+            "encoders": {name: chosen.identity() for name, chosen in self.encoders.items()},
+            "fusion": self.fusion.identity(),
+            "objective": self.objective.identity(),
+            "procedure": self.procedure.identity(),
+            "head": _plain(self.head),
+            "training": _plain(asdict(self.training)),
+            "metrics": {name: _named(metric) for name, metric in self.metrics.items()},
+        }
+
+
+def _named(spec: Spec) -> dict[str, Any]:
+    return {"name": spec.name, "version": spec.version, "source": source_hash(spec.target)}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise UsageError(f"a parameter of type {type(value).__name__} cannot be part of a cell's identity: {value!r}")
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def find_task(registry: Registry, query: str) -> tuple[Dataset, Task]:
+    """``DATASET`` (its first task) or ``DATASET/TASK``. Raises UsageError for an unknown one."""
+    try:
+        dataset = registry.find("datasets", query).spec
+        return dataset, dataset.tasks[0]
+    except UsageError as error:
+        head, _, tail = query.rpartition("/")
+        try:
+            dataset = registry.find("datasets", head).spec
+        except UsageError as second:
+            # Neither DATASET nor DATASET/TASK: say it of the reading that has a near name.
+            raise second if head and "Did you mean" in str(second) else error from None
+    for task in dataset.tasks:
+        if task.name == tail:
+            return dataset, task
+    names = [task.name for task in dataset.tasks]
+    raise UsageError(
+        f"dataset {dataset.name!r} has no task {tail!r}.{did_you_mean(tail, names)} It has {', '.join(names)}"
+    )
+
+
+def rows_of(registry: Registry, query: str, dataset: Dataset) -> list[str]:
+    """The leaderboard's rows that a method's name means on a dataset: itself, or one a modality."""
+    method, modality = _parse_row(registry, query)
+    if not method.each_modality or modality is not None:
+        return [f"{method.name}[{modality}]" if modality else method.name]
+    return [f"{method.name}[{m.name}]" for m in dataset.modalities]
+
+
+def _parse_row(registry: Registry, query: str) -> tuple[Method, str | None]:
+    match = _ROW.fullmatch(query)
+    if match is None:
+        raise UsageError(f"{query!r} is not a method's name; write METHOD or METHOD[MODALITY]")
+    method = registry.find("methods", match["method"]).spec
+    if match["modality"] and not method.each_modality:
+        raise UsageError(f"method {method.name!r} takes all modalities at once; leave out [{match['modality']}]")
+    return method, match["modality"]
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``part.parameter=value``; the value as TOML writes it, or else a string."""
+    import tomllib
+
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or "." not in key:
+        raise UsageError(f"--set {text!r}: write PART.PARAMETER=VALUE with PART one of {', '.join(PARTS)}")
+    try:
+        return key, tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, None if value.strip() in ("none", "None", "null") else value.strip()
+
+
+# --- resolving --------------------------------------------------------------------------------------------------------
+
+
+def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe of a row on a dataset.
+
+    Raises UsageError for an unknown name or parameter and CannotServeError when the method cannot serve the dataset.
+    """
+    dataset, task = find_task(registry, dataset_query)
+    method, modality_name = _parse_row(registry, row)
+    modalities = _modalities(dataset, method, modality_name)
+    low, high = method.modalities
+    _count(f"method {method.name!r}", len(modalities), low, high)
+
+    given: dict[str, dict[str, Any]] = {part: {} for part in PARTS if part != "encoder"}
+    given["head"] |= method.head
+    parts = {kind: Part.of(getattr(method, kind)) for kind in ("fusion", "objective", "procedure")}
+    for kind, part in parts.items():
+        given[kind] |= part.parameters
+    encoders = {m.name: _encoder_part(registry, dataset, method, m) for m in modalities}
+    own = {**method.defaults.get("*", {}), **method.defaults.get(dataset.name, {})}
+    for source, changes in (("the method's defaults", own), ("--set", overrides)):
+        for key, value in changes.items():
+            _apply(key, value, given, encoders, dataset, source)
+
+    objective = _chosen(registry, "objectives", parts["objective"].name, given["objective"])
+    fusion = _chosen(registry, "fusions", parts["fusion"].name, given["fusion"], reserved=("in_dims",))
+    chosen = {
+        m.name: _chosen(registry, "encoders", name, parameters, reserved=("modality", "form"), supplied=("out_dim",))
+        for m in modalities
+        for name, parameters in [encoders[m.name]]
+    }
+    metrics = metrics_of(registry, task)
+    _check_fit(task, modalities, chosen, fusion.spec, objective.spec, metrics)
+    training = _training(dataset, given["training"])
+    from braidbench.model import Head
+
+    return Recipe(
+        dataset=dataset,
+        task=task,
+        method=method,
+        row=f"{method.name}[{modality_name}]" if modality_name else method.name,
+        modalities=modalities,
+        encoders=chosen,
+        fusion=fusion,
+        objective=objective,
+        procedure=_chosen(registry, "procedures", parts["procedure"].name, given["procedure"]),
+        head=check_parameters(Head, given["head"], what="the head", reserved=("in_dim", "width")),
+        training=training,
+        metrics=metrics,
+        overrides=_plain(dict(sorted(overrides.items()))),
+        deviations=_deviations(method, own),
+    )
+
+
+def _modalities(dataset: Dataset, method: Method, name: str | None) -> tuple[Modality, ...]:
+    prepared = tuple(m.prepared for m in dataset.modalities)
+    if name is None:
+        if method.each_modality:
+            raise UsageError(
+                f"method {method.name!r} is one row a modality: write "
+                + " or ".join(f"{method.name}[{m.name}]" for m in prepared)
+            )
+        return prepared
+    names = [m.name for m in prepared]
+    if name not in names:
+        raise UsageError(
+            f"dataset {dataset.name!r} has no modality {name!r}.{did_you_mean(name, names)} It has {', '.join(names)}"
+        )
+    return tuple(m for m in prepared if m.name == name)
+
+
+def _count(what: str, count: int, low: int, high: int | None) -> None:
+    if count < low or (high is not None and count > high):
+        wanted = f"at least {low}" if high is None else str(low) if low == high else f"{low} to {high}"
+        raise CannotServeError(f"{what} takes {wanted} modalities; there are {count}")
+
+
+def _encoder_part(
+    registry: Registry, dataset: Dataset, method: Method, modality: Modality
+) -> tuple[str, dict[str, Any]]:
+    sources: Mapping[str, str | Part] = dataset.encoders
+    keys: tuple[str, ...] = (modality.name,)
+    if method.encoders is not None:
+        sources, keys = {**dataset.encoders, **method.encoders}, (modality.kind, "*", modality.name)
+    for key in keys:
+        if key in sources:
+            part = Part.of(sources[key])
+            return part.name, dict(part.parameters)
+    defaults = [r.spec for r in registry.all("encoders") if modality.kind in r.spec.default_for]
+    if len(defaults) != 1:
+        found = ", ".join(spec.name for spec in defaults) or "none"
+        raise UsageError(
+            f"dataset {dataset.name!r} names no encoder for {modality.name!r} and the plugins' default for kind "
+            f"{modality.kind!r} is not one but: {found}; declare encoders={{'{modality.name}': …}} on the dataset"
+        )
+    return defaults[0].name, {}
+
+
+def _apply(
+    key: str,
+    value: Any,
+    given: dict[str, dict[str, Any]],
+    encoders: dict[str, tuple[str, dict[str, Any]]],
+    dataset: Dataset,
+    source: str,
+) -> None:
+    part, _, rest = key.partition(".")
+    if part not in PARTS or not rest:
+        raise UsageError(f"{source} {key}: no part {part!r}.{did_you_mean(part, PARTS)} Parts are {', '.join(PARTS)}")
+    if part != "encoder":
+        given[part][rest] = value
+        return
+    name, dot, parameter = rest.partition(".")
+    if not dot:
+        for _, parameters in encoders.values():
+            parameters[name] = value
+    elif name in encoders:
+        encoders[name][1][parameter] = value
+    elif name not in {m.name for m in dataset.modalities}:
+        names = [m.name for m in dataset.modalities]
+        raise UsageError(
+            f"{source} {key}: no modality {name!r}.{did_you_mean(name, names)} There are {', '.join(names)}"
+        )
+
+
+def _chosen(
+    registry: Registry,
+    kind: str,
+    name: str,
+    parameters: Mapping[str, Any],
+    reserved: tuple[str, ...] = (),
+    supplied: tuple[str, ...] = (),
+) -> Chosen:
+    spec = registry.find(kind, name).spec
+    checked = check_parameters(
+        load_target(spec), parameters, what=f"{spec.kind} {spec.name!r}", reserved=reserved, supplied=supplied
+    )
+    return Chosen(spec, checked)
+
+
+def _check_fit(
+    task: Task,
+    modalities: tuple[Modality, ...],
+    encoders: Mapping[str, Chosen],
+    fusion: Fusion,
+    objective: Objective,
+    metrics: Mapping[str, Metric],
+) -> None:
+    _count(f"fusion {fusion.name!r}", len(modalities), *fusion.modalities)
+    for modality in modalities:
+        encoder: Encoder = encoders[modality.name].spec
+        if encoder.kinds and modality.kind not in encoder.kinds:
+            raise CannotServeError(
+                f"encoder {encoder.name!r} reads {', '.join(encoder.kinds)}; {modality.name!r} is {modality.kind}"
+            )
+        if encoder.sequences == "only" and not modality.is_sequence:
+            raise CannotServeError(f"encoder {encoder.name!r} needs a sequence; {modality.name!r} is none")
+        if encoder.sequences == "never" and modality.is_sequence:
+            raise CannotServeError(f"encoder {encoder.name!r} reads no sequences; {modality.name!r} is one")
+        if fusion.takes == "sequences" and modality.is_sequence and "sequence" not in encoder.gives:
+            raise CannotServeError(
+                f"fusion {fusion.name!r} needs sequences and encoder {encoder.name!r} gives one vector"
+            )
+    if objective.tasks and task.kind not in objective.tasks:
+        raise CannotServeError(f"objective {objective.name!r} serves {', '.join(objective.tasks)}, not {task.kind}")
+    for metric in metrics.values():
+        if metric.tasks and task.kind not in metric.tasks:
+            raise UsageError(f"metric {metric.name!r} scores {', '.join(metric.tasks)}, not {task.kind}")
+
+
+def _training(dataset: Dataset, changes: Mapping[str, Any]) -> Training:
+    names = {f.name for f in fields(Training)}
+    for name in changes:
+        if name not in names:
+            raise UsageError(
+                f"training has no parameter {name!r}.{did_you_mean(name, names)} It has {', '.join(sorted(names))}"
+            )
+    checked = check_parameters(Training, changes, what="training") if changes else {}
+    training = replace(dataset.training, **checked)
+    for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0.0), ("weight_decay", 0.0)):
+        if getattr(training, name) < least:
+            raise UsageError(f"training.{name} must be at least {least}, not {getattr(training, name)}")
+    return training
+
+
+def _deviations(method: Method, own: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the method's own definition leaves what the dataset declares for everybody."""
+    notes = []
+    if method.encoders is not None:
+        named = ", ".join(f"{key}: {Part.of(part).name}" for key, part in method.encoders.items())
+        notes.append(f"encoders by the method's definition ({named})")
+    notes += [f"{key} = {value}" for key, value in own.items() if key.startswith(("training.", "encoder."))]
+    return tuple(notes)

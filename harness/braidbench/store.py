@@ -1,0 +1,109 @@
+"""The results folder: one folder a cell, every file written whole or not at all.
+
+``result.json`` is written last and makes a cell exist. A file that cannot be read is set aside under another name and
+reported; nothing is deleted. A lock that the kernel drops with its process keeps two runs from doing one cell twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from braidbench.errors import DataError, UsageError
+from braidbench.files import storage, write_text
+from braidbench.results import Result, parse
+
+RESULT = "result.json"
+
+
+@dataclass
+class Found:
+    """What a results folder holds."""
+
+    results: list[tuple[Path, Result]] = field(default_factory=list)
+    corrupt: list[str] = field(default_factory=list)
+    """One sentence for each file that could not be read."""
+
+
+class Store:
+    """A results folder. Creating one writes nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, dataset: str, task: str, method: str, seed: int, cell: str) -> Path:
+        """A cell's folder: a name that people can read, made unique by the identity."""
+        readable = "--".join((dataset, task, method, f"seed{seed}"))
+        return self.root / f"{re.sub(r'[^A-Za-z0-9._=-]+', '_', readable)[:150]}--{cell[:12]}"
+
+    def check_writable(self) -> None:
+        """Raise StorageError now rather than after hours of training."""
+        probe = self.root / ".braidbench"
+        with storage(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        write_text(probe, "a results folder of braidbench\n")
+
+    def load(self, folder: Path, aside: list[str] | None = None) -> Result | None:
+        """The folder's result; None if there is none. A corrupt one is set aside, and said so in ``aside``."""
+        path = folder / RESULT
+        try:
+            return parse(path.read_bytes(), str(path))
+        except FileNotFoundError:
+            return None
+        except DataError as error:
+            moved = set_aside(path)
+            if aside is not None:
+                aside.append(f"{error}; set aside as {moved.name}")
+            return None
+
+    def all(self) -> Found:
+        """Every result below the root, by folder name. Corrupt ones are reported and left where they are."""
+        found = Found()
+        if not self.root.is_dir():
+            return found
+        for path in sorted(self.root.glob(f"*/{RESULT}")):
+            try:
+                found.results.append((path.parent, parse(path.read_bytes(), str(path))))
+            except (DataError, OSError) as error:
+                found.corrupt.append(str(error))
+        return found
+
+    def find(self, prefix: str) -> tuple[Path, Result]:
+        """The one cell whose identity begins with ``prefix``. Raises UsageError if there is none, or several."""
+        hits = [(folder, result) for folder, result in self.all().results if result.cell.startswith(prefix.lower())]
+        if not hits:
+            raise UsageError(f"no cell {prefix!r} in {self.root}; braidbench table --results {self.root} lists them")
+        if len(hits) > 1:
+            cells = ", ".join(result.cell[:12] for _, result in hits[:5])
+            raise UsageError(f"{prefix!r} begins the names of {len(hits)} cells ({cells}, …): write more of it")
+        return hits[0]
+
+    @contextmanager
+    def lock(self, cell: str, wait: bool) -> Iterator[bool]:
+        """Hold the cell's lock; yields False at once if another process has it and ``wait`` is False."""
+        folder = self.root / ".locks"
+        with storage(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / f"{cell[:32]}.lock").open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file so that it neither counts nor is lost."""
+    for number in range(1, 1000):
+        target = path.with_name(f"{path.name}.corrupt-{number}")
+        if not target.exists():
+            with storage(path):
+                path.rename(target)
+            return target
+    raise UsageError(f"{path.parent} holds a thousand corrupt files; look into it and clear it")

@@ -1,0 +1,221 @@
+"""The one training loop that procedures share.
+
+Training runs through accelerate: the device, several devices and mixed precision are its business. Model selection is
+on the validation split. A checkpoint holds everything that decides what comes next, so that a run that was killed goes
+on from its last one and ends with the very result it would have had.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from braidbench.data import Batch, Split, TrainingData
+from braidbench.errors import BraidbenchError
+from braidbench.files import write_bytes
+from braidbench.model import Output, activate
+from braidbench.specs import Task, Training
+
+Score = Callable[[NDArray[Any], NDArray[Any]], float]
+
+CHECKPOINT_SHARE = 0.02
+"""Largest share of the time that checkpoints may take: one is written when that many times its cost has passed."""
+
+
+class NonFiniteLossError(BraidbenchError):
+    """The training loss is NaN or infinite."""
+
+    exit_code = 1
+
+
+@dataclass
+class History:
+    """One entry an epoch; ``best`` is the epoch (from 0) whose weights the model has."""
+
+    epochs: list[dict[str, float | None]] = field(default_factory=list)
+    best: int = -1
+    seconds: float = 0.0
+    resumed_at: int | None = None
+
+
+@dataclass
+class Settings:
+    """What a procedure needs beside the model and the data."""
+
+    training: Training
+    task: Task
+    objective: Callable[[Output, Batch, nn.Module], Mapping[str, Tensor]]
+    score: Score
+    """Validation score of (prediction, target) arrays, as the task's first metric."""
+    sign: int
+    """+1 where a higher score is better, −1 where a lower one is."""
+    seeds: Mapping[str, int]
+    accelerator: Accelerator
+    checkpoint: Path | None = None
+    progress: Callable[[int, int, float], None] = lambda epoch, epochs, score: None
+    history: History = field(default_factory=History)
+    """What :func:`train` did last."""
+
+
+@dataclass
+class _State:
+    """Everything that decides how training goes on."""
+
+    epoch: int = 0
+    best_score: float = -math.inf
+    best_weights: dict[str, Tensor] | None = None
+    history: History = field(default_factory=History)
+
+
+def make_accelerator(device: str = "auto") -> Accelerator:
+    """An accelerator on the CPU (``cpu``), on the GPUs (``cuda``), or on whatever there is (``auto``).
+
+    On GPUs with bfloat16, mixed precision is on. Raises UsageError when ``cuda`` is asked for and there is none.
+    """
+    from braidbench.errors import UsageError
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA device here; use --device auto or cpu")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
+    return Accelerator(cpu=not on_gpu, mixed_precision=precision)
+
+
+def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
+    """Train ``model`` in place and leave it with the weights of its best validation epoch.
+
+    Raises NonFiniteLossError after an epoch whose loss is not finite.
+    """
+    plan, accelerator = settings.training, settings.accelerator
+    model.to(accelerator.device)
+    optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], plan)
+    state = _State()
+    _resume(settings.checkpoint, state, model, optimizer)
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    started = time.perf_counter() - state.history.seconds
+    checkpoint_due = 0.0
+    for epoch in range(state.epoch, plan.epochs):
+        loss = _train_epoch(wrapped, optimizer, data.train, settings, epoch)
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the training loss is {loss} in epoch {epoch + 1}; lower the learning rate: --set training.lr=…"
+            )
+        prediction, target = predict(model, data.valid, settings.task, 4 * plan.batch_size)
+        score = settings.score(prediction, target)
+        oriented = settings.sign * score if math.isfinite(score) else -math.inf
+        if oriented > state.best_score or state.best_weights is None:
+            state.best_score, state.history.best = oriented, epoch
+            state.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        state.epoch = epoch + 1
+        state.history.epochs.append({"loss": loss, "valid": score if math.isfinite(score) else None})
+        state.history.seconds = time.perf_counter() - started
+        settings.progress(epoch + 1, plan.epochs, score)
+        if plan.patience is not None and epoch - state.history.best >= plan.patience:
+            break
+        if settings.checkpoint is not None and accelerator.is_main_process and time.perf_counter() >= checkpoint_due:
+            before = time.perf_counter()
+            _save(settings.checkpoint, state, model, optimizer)
+            after = time.perf_counter()
+            checkpoint_due = after + (after - before) / CHECKPOINT_SHARE
+    if state.best_weights is not None:
+        model.load_state_dict(state.best_weights)
+    settings.history = state.history
+    return state.history
+
+
+def make_optimizer(parameters: list[nn.Parameter], plan: Training) -> torch.optim.Optimizer:
+    """The optimiser that a :class:`~braidbench.specs.Training` declares, by its name in ``torch.optim``."""
+    options: dict[str, Any] = {"lr": plan.lr, "weight_decay": plan.weight_decay}
+    if plan.optimizer in ("SGD", "RMSprop"):
+        options["momentum"] = plan.momentum
+    optimizer: torch.optim.Optimizer = getattr(torch.optim, plan.optimizer)(parameters, **options)
+    return optimizer
+
+
+def _train_epoch(
+    model: nn.Module, optimizer: torch.optim.Optimizer, split: Split, settings: Settings, epoch: int
+) -> float:
+    """One pass; gives the mean loss a step. The sum stays on the device until the end: reading it would wait."""
+    accelerator, plan = settings.accelerator, settings.training
+    bare = accelerator.unwrap_model(model)
+    parameters = [p for p in bare.parameters() if p.requires_grad]
+    # Dropout's chance follows from the epoch alone, so that a resumed run draws what the first one would have drawn.
+    torch.manual_seed((settings.seeds["order"] + epoch) % (1 << 63))
+    total = torch.zeros((), device=accelerator.device)
+    steps = 0
+    model.train()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    for batch in split.shuffled(plan.batch_size, settings.seeds["order"], epoch, rank, world):
+        batch = batch.to(accelerator.device)
+        output = model(batch.inputs, batch.lengths)
+        loss = torch.stack(tuple(settings.objective(output, batch, bare).values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        if plan.clip is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, plan.clip)
+        optimizer.step()
+        total += loss.detach()
+        steps += 1
+    return float(total) / max(steps, 1)
+
+
+@torch.no_grad()
+def predict(model: nn.Module, split: Split, task: Task, batch_size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(N, width) predictions as they are scored, and the (N, …) target, in the split's order."""
+    model.eval()
+    device = next(model.parameters()).device
+    parts = [activate(task, model(*_on(batch, device)).prediction).cpu() for batch in split.batches(max(batch_size, 1))]
+    return torch.cat(parts).numpy(), split.target.numpy()
+
+
+def _on(batch: Batch, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
+    moved = batch.to(device)
+    return moved.inputs, moved.lengths
+
+
+def _save(path: Path, state: _State, model: nn.Module, optimizer: Any) -> None:
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "epoch": state.epoch,
+            "best_score": state.best_score,
+            "best_weights": state.best_weights,
+            "history": asdict(state.history),
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        },
+        buffer,
+    )
+    write_bytes(path, buffer.getvalue())
+
+
+def _resume(path: Path | None, state: _State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Take up a checkpoint, if there is one that can be read. A damaged one is no loss but time."""
+    if path is None or not path.exists():
+        return
+    fresh = copy.deepcopy(model.state_dict())
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+    except (RuntimeError, KeyError, ValueError, EOFError, OSError, TypeError, pickle.UnpicklingError):
+        model.load_state_dict(fresh)
+        path.unlink(missing_ok=True)
+        return
+    device = next(model.parameters()).device
+    state.epoch, state.best_score = saved["epoch"], saved["best_score"]
+    state.best_weights = {name: value.to(device) for name, value in saved["best_weights"].items()}
+    state.history = History(**saved["history"])
+    state.history.resumed_at = state.epoch

@@ -1,0 +1,59 @@
+"""What all tests share: a cache and a data folder of their own, and the toy plugin on the path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TOY = ROOT / "tests" / "fixtures" / "toy"
+
+# Before anything asks for the registry. Child processes find the toy plugin through PYTHONPATH.
+sys.path.insert(0, str(TOY))
+os.environ["PYTHONPATH"] = os.pathsep.join([str(TOY), *filter(None, [os.environ.get("PYTHONPATH")])])
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Prepared data is shared by the session; nothing of the user's own caches is read or written."""
+    root = tmp_path_factory.mktemp("home")
+    os.environ["XDG_CACHE_HOME"] = str(root / "cache")
+    os.environ["BRAIDBENCH_DATA"] = str(root / "data")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """The suite runs on few cores; a pool of threads a test would only wait for itself."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+class Cli:
+    """The installed command, run as a user runs it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.command = [str(Path(sys.executable).with_name("braidbench"))]
+
+    def __call__(self, *arguments: str, timeout: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.command, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=timeout,
+            env={**os.environ, **env},
+        )  # fmt: skip
+
+    def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*self.command, *arguments], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, **env},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    """The ``braidbench`` command in an empty folder."""
+    return Cli(tmp_path)
