@@ -122,9 +122,11 @@ def execute(
             return None
         stored = store.load(cell.folder)
         if stored is not None and stored.status == "ok":
-            if request.robustness and not robustness_current(found, cell, stored):
+            if not request.robustness or robustness_current(found, cell, stored):
+                return stored
+            if _weights_intact(cell, stored):
                 return _keep(cell, add_robustness(found, cell, stored))
-            return stored
+            # Without its weights the cell has to be trained again; that gives the very same scores.
         started = _now()
         try:
             with _log(cell.folder / "log.txt"):
@@ -301,8 +303,6 @@ def add_robustness(found: Registry, cell: Cell, stored: Result) -> Result:
 
     _make_deterministic(cell.request.threads)
     path = cell.folder / "model.safetensors"
-    if not path.exists() or sha256_file(path) != stored.files.get(path.name):
-        raise DataError(f"{path} is missing or not the file that its result names; delete {cell.folder} and run again")
     torch.manual_seed(seeds(cell.request.seed)["init"])
     model, _ = build(cell.recipe)
     model.load_state_dict(load_file(path))
@@ -310,6 +310,12 @@ def add_robustness(found: Registry, cell: Cell, stored: Result) -> Result:
     names = tuple(m.name for m in cell.recipe.modalities)
     test = open_split(cell.prepared, "test", cell.recipe.task, names)
     return stored.model_copy(update={"robustness": _curves(found, cell, model, test)})
+
+
+def _weights_intact(cell: Cell, stored: Result) -> bool:
+    """Whether the stored weights are the ones that the result was computed with."""
+    path = cell.folder / "model.safetensors"
+    return path.is_file() and sha256_file(path) == stored.files.get(path.name)
 
 
 def robustness_current(found: Registry, cell: Cell, stored: Result) -> bool:

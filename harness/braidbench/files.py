@@ -15,6 +15,11 @@ from typing import Any
 from braidbench.errors import StorageError
 
 
+_REFUSALS = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.EDQUOT)
+)
+
+
 @contextmanager
 def storage(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write below ``path`` into one clear line."""
@@ -23,7 +28,7 @@ def storage(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise StorageError(f"{path}: the disk is full; free some space and give the same command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EDQUOT):
+        if error.errno in _REFUSALS:
             raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
         raise
 

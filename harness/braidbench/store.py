@@ -52,7 +52,7 @@ class Store:
         path = folder / RESULT
         try:
             return parse(path.read_bytes(), str(path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except DataError as error:
             moved = set_aside(path)

@@ -80,14 +80,7 @@ class _State:
 
 
 def make_accelerator(device: str = "auto") -> Accelerator:
-    """An accelerator on the CPU (``cpu``), on the GPUs (``cuda``), or on whatever there is (``auto``).
-
-    On GPUs with bfloat16, mixed precision is on. Raises UsageError when ``cuda`` is asked for and there is none.
-    """
-    from braidbench.errors import UsageError
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch sees no CUDA device here; use --device auto or cpu")
+    """An accelerator on the CPU (``cpu``), or on the GPUs if there are any. With bfloat16, mixed precision is on."""
     on_gpu = device != "cpu" and torch.cuda.is_available()
     precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
     return Accelerator(cpu=not on_gpu, mixed_precision=precision)

@@ -47,6 +47,7 @@ def _plan(what: tuple[str, ...], o: dict[str, Any]) -> tuple[Any, Any]:
     found = registry()
     if o["only_seed"] is not None and o["seeds"] is not None:
         raise UsageError("give --seed N (one seed) or --seeds N (the seeds 0 to N-1), not both")
+    _check_device(o["device"])
     if o["threads"] < 1:
         raise UsageError(f"--threads {o['threads']}: give 1 or more")
     overrides = dict(parse_override(text) for text in o["settings"])
@@ -63,6 +64,14 @@ def _plan(what: tuple[str, ...], o: dict[str, Any]) -> tuple[Any, Any]:
     seeds = seed_list(o["seeds"]) if o["seeds"] is not None else seed_list([o["only_seed"] or 0])
     wanted = requests(found, what[:1], what[1:], seeds, overrides, **options)
     return found, make_plan(found, wanted, lenient=False)
+
+
+def _check_device(device: str) -> None:
+    if device == "cuda":
+        from torch import cuda
+
+        if not cuda.is_available():
+            raise UsageError("--device cuda: torch sees no CUDA device here; use --device auto or cpu")
 
 
 def _jobs(o: dict[str, Any], cells: int) -> tuple[str, int]:
