@@ -1,0 +1,1 @@
+"""Encoders: one modality → a vector (B, D) or a sequence (B, T, D)."""

@@ -1,0 +1,1 @@
+"""Fusions: representations → one representation."""
