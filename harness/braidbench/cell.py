@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from braidbench.environment import environment
+from braidbench.environment import environment, is_main_process
 from braidbench.errors import BraidbenchError, DataError, StorageError, UsageError
 from braidbench.files import sha256_file, sha256_json, write_bytes, write_text
 from braidbench.preparation import Prepared, prepare
@@ -37,6 +37,7 @@ PROTOCOL_VERSION = 1
 SEED_AXES = ("data", "init", "order", "corruption")
 
 LOG_LINES = 20
+CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def execute(
     found = registry()
     cell = make_cell(request, resolve(found, request.dataset, request.row, request.overrides))
     store = Store(request.results)
-    with store.lock(cell.id, wait) as held:
+    with store.lock(cell.id, wait) if is_main_process() else contextlib.nullcontext(True) as held:
         if not held:
             return None
         stored = store.load(cell.folder)
@@ -168,7 +169,7 @@ def _run(found: Registry, cell: Cell, started: str, progress: Callable[[int, int
         sign=primary.sign,
         seeds=axes,
         accelerator=accelerator,
-        checkpoint=cell.folder / "checkpoint.pt",
+        checkpoint=cell.folder / CHECKPOINT,
         progress=progress or (lambda epoch, epochs, value: None),
     )
     data = TrainingData(splits["train"], splits["valid"], recipe.task, cell.prepared.meta["statistics"])
@@ -194,7 +195,7 @@ def _run(found: Registry, cell: Cell, started: str, progress: Callable[[int, int
         peak_host_bytes=peak[0],
         peak_device_bytes=peak[1],
     )
-    files = _write_files(cell, model, prediction, target, settings.history)
+    files = _write_files(cell, model, prediction, target, settings.history) if is_main_process() else {}
     result = Result(
         **_common(cell, started),
         status="ok",
@@ -208,7 +209,6 @@ def _run(found: Registry, cell: Cell, started: str, progress: Callable[[int, int
     accelerator.free_memory()
     if request.robustness:
         result = result.model_copy(update={"robustness": _curves(found, cell, model, test)})
-    (cell.folder / "checkpoint.pt").unlink(missing_ok=True)
     return result
 
 
@@ -400,7 +400,10 @@ def _reason(error: Exception) -> str:
 
 
 def _keep(cell: Cell, result: Result) -> Result:
-    write_text(cell.folder / RESULT, result.model_dump_json(indent=1) + "\n")
+    if is_main_process():
+        write_text(cell.folder / RESULT, result.model_dump_json(indent=1) + "\n")
+        if result.status == "ok":
+            (cell.folder / CHECKPOINT).unlink(missing_ok=True)
     return result
 
 

@@ -52,6 +52,11 @@ def environment(threads: int, device: str, precision: str) -> Environment:
     )
 
 
+def is_main_process() -> bool:
+    """False in all but the first of the processes that a distributed launcher started: they train, and write nothing."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _processor() -> str:
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
         for line in file:

@@ -29,7 +29,9 @@ def ratio(benchmark, request):
                 kept.append(time.perf_counter() - start)
         mine, other = statistics.median(times[0]), statistics.median(times[1])
         benchmark.extra_info["ratio"] = mine / other
-        RATIOS.append(f"{request.node.name}: {mine * 1e3:.2f} ms / {other * 1e3:.2f} ms = {mine / other:.3f} ({target})")
+        RATIOS.append(
+            f"{request.node.name}: {mine * 1e3:.2f} ms / {other * 1e3:.2f} ms = {mine / other:.3f} ({target})"
+        )
         benchmark.pedantic(ours, rounds=1)
         return mine / other
 

@@ -107,7 +107,9 @@ def test_loading_against_a_training_step(benchmark, note, dataset):
     ours(cell, splits)
     step = (time.perf_counter() - start) / (EPOCHS * batches)
     benchmark.extra_info["share"] = loading / step
-    note(f"loading {dataset}: {loading * 1e6:.0f} µs of a step of {step * 1e6:.0f} µs = {loading / step:.1%} (at most 5 %)")
+    note(
+        f"loading {dataset}: {loading * 1e6:.0f} µs of a step of {step * 1e6:.0f} µs = {loading / step:.1%} (at most 5 %)"
+    )
     benchmark.pedantic(lambda: list(splits["train"].shuffled(size, 0, 0)), rounds=3)
 
 

@@ -110,7 +110,10 @@ def spoiled(change):
 
 
 CASES = {
-    "infinite": (lambda s: s["test"]["series"][7].__setitem__((0, 1), np.inf), r"'test', modality 'series', row 7: inf"),
+    "infinite": (
+        lambda s: s["test"]["series"][7].__setitem__((0, 1), np.inf),
+        r"'test', modality 'series', row 7: inf",
+    ),
     "nan in a sequence": (lambda s: s["train"]["series"][2].__setitem__((0, 0), np.nan), "missing='mask'"),
     "infinite under a mask": (lambda s: s["valid"]["vector"].__setitem__((4, 2), -np.inf), "must be finite"),
     "leak": (
@@ -120,7 +123,10 @@ CASES = {
         ],
         "row 0 of 'test' stands in 'train' too",
     ),
-    "too long": (lambda s: s["train"]["series"].__setitem__(0, np.zeros((13, 3), np.float32)), "13 steps where at most 12"),
+    "too long": (
+        lambda s: s["train"]["series"].__setitem__(0, np.zeros((13, 3), np.float32)),
+        "13 steps where at most 12",
+    ),
     "wrong width": (lambda s: s["train"]["series"].__setitem__(0, np.zeros((2, 4), np.float32)), "is declared"),
     "label": (lambda s: s["train"]["parity"].__setitem__(0, 2), r"labels 0..2 where 0..1"),
     "text": (lambda s: s["train"].__setitem__("vector", np.full((240, 4), "x")), "are not numbers"),

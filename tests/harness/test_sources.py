@@ -16,7 +16,9 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "pack"
     folder.mkdir()
     (folder / "__init__.py").write_text("X = 1\n")
-    (folder / "main.py").write_text("import os\nfrom pack import helper\nfrom .other import g\n\ndef f():\n    return 1\n")
+    (folder / "main.py").write_text(
+        "import os\nfrom pack import helper\nfrom .other import g\n\ndef f():\n    return 1\n"
+    )
     (folder / "helper.py").write_text("def h():\n    return 2\n")
     (folder / "other.py").write_text("def g():\n    return 3\n")
     (folder / "alone.py").write_text("Y = 1\n")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from braidbench.cell import Cell
+from braidbench.environment import is_main_process
 from braidbench.plan import Plan, Planned
 from braidbench.results import Result
 
@@ -23,7 +24,7 @@ class Progress:
         self._rich: Any = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and is_main_process():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
@@ -52,7 +53,7 @@ class Progress:
         self._done += 1
         if self._rich is not None and planned.cell is not None and planned.cell.id in self._bars:
             self._rich.remove_task(self._bars.pop(planned.cell.id))
-        if planned.state == "cached":
+        if planned.state == "cached" or not is_main_process():
             return
         text = f"[{self._done}/{self._total}] {result.dataset}/{result.task} {result.method} seed {result.seed}: "
         if result.status == "ok":

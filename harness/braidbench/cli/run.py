@@ -102,6 +102,7 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     braidbench run plan.toml --jobs 2
     """
     from braidbench.cli.progress import Progress
+    from braidbench.environment import is_main_process
     from braidbench.plan import run_plan
 
     found, plan = _plan(what, options)
@@ -116,6 +117,8 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
             rows.append((planned, {**result.model_dump(), "path": folder, "cached": planned.state == "cached"}))
     order = {id(planned): place for place, planned in enumerate(plan.cells)}
     rows.sort(key=lambda row: order[id(row[0])])
+    if not is_main_process():
+        return
     if as_json:
         click.echo(json.dumps([row for _, row in rows], indent=1))
     else:
