@@ -53,7 +53,7 @@ def environment(threads: int, device: str, precision: str) -> Environment:
 
 
 def is_main_process() -> bool:
-    """False in all but the first of the processes that a distributed launcher started: they train, and write nothing."""
+    """False in all but the first of a distributed launcher's processes: the others train, and write nothing."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from braidbench.errors import StorageError
 
-
 _REFUSALS = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.EDQUOT)
+    getattr(errno, name)
+    for name in ["EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "ENOENT", "ENAMETOOLONG", "EDQUOT"]
 )
 
 

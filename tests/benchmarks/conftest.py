@@ -1,7 +1,7 @@
 """Shared by the benchmarks: what is compared runs alternately in one session, and the ratio is what counts.
 
-``pytest tests/benchmarks`` prints the table of pytest-benchmark; each ratio stands in its ``extra_info`` and is printed at
-the end. Nothing here is part of the test suite: this is a shared machine, and a test that fails on noise teaches nothing.
+``pytest tests/benchmarks`` prints the table of pytest-benchmark; each ratio stands in its ``extra_info`` and is printed
+at the end. None of it is part of the test suite: a test that fails on a noisy machine teaches nothing.
 """
 
 from __future__ import annotations

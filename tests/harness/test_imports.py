@@ -35,7 +35,10 @@ def test_importing_the_package_imports_nothing_at_all():
 def test_a_snapshot_needs_neither_click_nor_pluggy(cli, tmp_path):
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     assert cli("list", "methods", **env).returncode == 0
-    code = f"import os\nos.environ.update({env})\nsys.argv = ['braidbench', 'list', 'methods']\nfrom braidbench.cli import main\nmain()"
+    code = (
+        f"import os\nos.environ.update({env})\nsys.argv = ['braidbench', 'list', 'methods']\n"
+        "from braidbench.cli import main\nmain()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(sorted(set(sys.modules) & {{'click', 'pluggy', 'json'}}))"],
         capture_output=True, text=True, check=True, cwd=tmp_path,
@@ -64,7 +67,10 @@ def test_a_snapshot_ends_when_a_plugin_comes_goes_or_changes(cli, tmp_path):
     assert listed() == before
     assert list(tmp_path.glob("cache/braidbench/snapshots/*"))
     module = plugin / "late_comer.py"
-    source = "import braidbench\n\n@braidbench.hookimpl\ndef register_fusions():\n    yield braidbench.Fusion('late/sum', 'a:b')\n"
+    source = (
+        "import braidbench\n\n@braidbench.hookimpl\ndef register_fusions():\n"
+        "    yield braidbench.Fusion('late/sum', 'a:b')\n"
+    )
     module.write_text(source)
     info = plugin / "late_comer-1.0.dist-info"
     info.mkdir()

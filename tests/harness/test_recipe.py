@@ -41,7 +41,7 @@ def test_one_row_a_modality():
     assert [m.name for m in recipe("toy/each[series]").modalities] == ["series"]
     with pytest.raises(UsageError, match="takes all modalities at once"):
         rows_of(registry(), "toy/join[series]", dataset)
-    with pytest.raises(UsageError, match="no modality 'seris'. Did you mean 'series'"):
+    with pytest.raises(UsageError, match=r"no modality 'seris'. Did you mean 'series'"):
         recipe("toy/each[seris]")
 
 

@@ -52,7 +52,8 @@ def test_comments_and_blank_lines_do_not(package):
     folder, digest = package
     before = digest()
     (folder / "main.py").write_text(
-        "import os\n\n\n# why\nfrom pack import helper  # helper\nfrom .other import g   \n\ndef f():\n    return 1  # one\n"
+        "import os\n\n\n# why\nfrom pack import helper  # helper\nfrom .other import g   \n\n"
+        "def f():\n    return 1  # one\n"
     )
     assert digest() == before
 

@@ -21,7 +21,7 @@ _OPTIONS = [
     click.option("--epochs", type=int, metavar="N", help="Short for --set training.epochs=N."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     click.option("--jobs", "-j", type=int, metavar="N", help="Cells side by side.  [default: one a core]"),
-    click.option("--threads", type=int, default=1, show_default=True, help="Threads a cell; more change the last bits."),
+    click.option("--threads", type=int, default=1, show_default=True, help="Threads a cell; they change last bits."),
     click.option("--timeout", type=float, metavar="SECONDS", help="Longest time of one cell."),
     click.option("--executor", metavar="NAME", help="Where cells run.  [default: process if there are several]"),
     click.option("--robustness", is_flag=True, help="Score against severity, for every corruption that applies."),
