@@ -43,7 +43,7 @@ def ours(cell, splits):
     return model
 
 
-def bare(cell, splits):
+def bare(cell, splits, fused=None):
     """What a careful user writes by hand: index, forward, backward, clip, step, validate, keep the best."""
     torch.manual_seed(0)
     model, _ = build(cell.recipe)
@@ -62,7 +62,7 @@ def bare(cell, splits):
             inputs[name] = values[index] if spans[name] is None else values[index, : int(spans[name].max())]
         return inputs, spans
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=fused)
     best, kept = -1.0, None
     for epoch in range(plan.epochs):
         generator = torch.Generator().manual_seed((order_seed + epoch * 0x9E3779B97F4A7C15) % (1 << 63))
@@ -90,7 +90,7 @@ def bare(cell, splits):
 @pytest.mark.parametrize("dataset", ["digits", "cohort"])
 def test_loop_against_bare_pytorch(ratio, dataset):
     cell, splits = prepared(dataset)
-    first, second = ours(cell, splits), bare(cell, splits)
+    first, second = ours(cell, splits), bare(cell, splits, fused=True)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), "the two loops must do the same work to be compared"
     ratio(lambda: ours(cell, splits), lambda: bare(cell, splits), 7, "at most 1.05, aim 1.02")
