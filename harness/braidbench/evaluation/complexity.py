@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from braidbench.data import Split
 
@@ -29,7 +29,7 @@ def count_flops(model: nn.Module, split: Split) -> int:
     """
     model.eval()
     batch = split.batch(_longest(split)).to(next(model.parameters()).device)
-    with FlopCounterMode(display=False, custom_mapping=_RECURRENT) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_ON_THE_CPU) as counter:
         model(batch.inputs, batch.lengths)
     return int(counter.get_total_flops())
 
@@ -52,7 +52,16 @@ def _recurrent_flops(gates: int) -> Callable[..., int]:
     return flops
 
 
-_RECURRENT: dict[Any, Any] = {torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops(4)}
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """FLOPs of fused attention: query times key, and the weights times value, for every head."""
+    return int(sdpa_flop_count(query, key, value))
+
+
+_ON_THE_CPU: dict[Any, Any] = {
+    torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops(4),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+}
+"""Fused kernels of the CPU that torch's own counter does not know."""
 
 
 @torch.no_grad()
