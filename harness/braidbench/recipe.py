@@ -224,14 +224,12 @@ def _count(what: str, count: int, low: int, high: int | None) -> None:
 def _encoder_part(
     registry: Registry, dataset: Dataset, method: Method, modality: Modality
 ) -> tuple[str, dict[str, Any]]:
-    sources: Mapping[str, str | Part] = dataset.encoders
-    keys: tuple[str, ...] = (modality.name,)
-    if method.encoders is not None:
-        sources, keys = {**dataset.encoders, **method.encoders}, (modality.kind, "*", modality.name)
-    for key in keys:
-        if key in sources:
-            part = Part.of(sources[key])
-            return part.name, dict(part.parameters)
+    # A modality may be called like a kind: the method's keys are kinds, the dataset's are names.
+    for sources, keys in ((method.encoders or {}, (modality.kind, "*")), (dataset.encoders, (modality.name,))):
+        for key in keys:
+            if key in sources:
+                part = Part.of(sources[key])
+                return part.name, dict(part.parameters)
     defaults = [r.spec for r in registry.all("encoders") if modality.kind in r.spec.default_for]
     if len(defaults) != 1:
         found = ", ".join(spec.name for spec in defaults) or "none"

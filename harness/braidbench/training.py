@@ -96,8 +96,8 @@ def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], plan)
     state = _State()
     _resume(settings.checkpoint, state, model, optimizer)
-    # Only the model is wrapped. Accelerate's optimiser and backward exist for loss scaling, which neither full precision
-    # nor bfloat16 needs, and look an optional package up on disk at every step.
+    # Only the model is wrapped. Accelerate's optimiser and backward are there for loss scaling, which neither full
+    # precision nor bfloat16 needs, and look an optional package up on disk at every step.
     wrapped = accelerator.prepare(model)
     started = time.perf_counter() - state.history.seconds
     checkpoint_due = 0.0

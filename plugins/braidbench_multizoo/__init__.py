@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from braidbench.hookspecs import hookimpl
 from braidbench.specs import Encoder, Fusion, Method, Objective, Part, Procedure
 
 _HERE = "braidbench_multizoo"
 
+_HEADS = {
+    "av-mnist": {"head.hidden": 100},
+    "enrico": {"head.hidden": 0},
+    "mimic": {"head.hidden": 40},
+    "mm-imdb": {"head.hidden": 0},
+    "mosi": {"head.hidden": 512},
+}
+"""The classifier's hidden layer in MultiBench's examples, by dataset; 0 is a linear classifier."""
+
 
 @hookimpl
 def register_encoders() -> Iterator[Encoder]:
-    both = ("vector", "sequence")
+    both: tuple[Literal["vector", "sequence"], ...] = ("vector", "sequence")
     yield Encoder("identity", f"{_HERE}.encoders.dense:Identity", summary="the input itself, flat", gives=both)
     yield Encoder(
         "mlp",
@@ -102,6 +112,7 @@ def register_methods() -> Iterator[Method]:
         summary="each modality on its own: one row a modality",
         citation="Liang et al., MultiBench, NeurIPS Datasets and Benchmarks 2021",
         each_modality=True,
+        defaults={**_HEADS, "mm-imdb": {"head.hidden": 512}},
     )
     yield Method(
         "early-fusion",
@@ -116,6 +127,7 @@ def register_methods() -> Iterator[Method]:
         summary="an encoder each, representations side by side, one head",
         citation=survey,
         modalities=(2, None),
+        defaults={**_HEADS, "mosi": {"head.hidden": 870}},
         reference=True,
     )
     yield Method(
@@ -124,8 +136,9 @@ def register_methods() -> Iterator[Method]:
         citation="Zadeh et al., Tensor fusion network for multimodal sentiment analysis, EMNLP 2017",
         fusion=Part("tensor", project=16),
         modalities=(2, None),
-        # The tensor grows as a power of the number of modalities, so with many of them each is projected to fewer numbers.
+        # The tensor grows as a power of the number of modalities: with many, each is projected to fewer numbers.
         defaults={
+            **_HEADS,
             "numerals": {"fusion.project": 3},
             "sp500-food": {"fusion.project": 6},
             "sp500-health": {"fusion.project": 4},
@@ -140,12 +153,17 @@ def register_methods() -> Iterator[Method]:
         modalities=(2, None),
         defaults={
             "av-mnist": {
+                **_HEADS["av-mnist"],
                 "fusion.out_dim": 120,
                 "fusion.rank": 40,
-                "head.hidden": 100,
                 "training.lr": 0.05,
                 "training.weight_decay": 2e-4,
             },
+            "enrico": {**_HEADS["enrico"], "fusion.out_dim": 32, "fusion.rank": 20},
+            "mimic": {**_HEADS["mimic"], "fusion.out_dim": 100, "fusion.rank": 40},
+            "mm-imdb": {**_HEADS["mm-imdb"], "fusion.out_dim": 512, "fusion.rank": 128},
+            "mosi": {**_HEADS["mosi"], "fusion.out_dim": 128, "fusion.rank": 32},
+            "vision-touch": {"head.hidden": 128, "fusion.out_dim": 200, "fusion.rank": 40},
         },
         proposed_on=("mosi", "pom", "iemocap"),
     )

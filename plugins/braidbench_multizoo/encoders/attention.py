@@ -7,93 +7,114 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
+from braidbench.errors import UsageError
 from braidbench.specs import Modality
-from braidbench_multizoo.encoders.masking import mean_pool, valid_steps, zero_padding
-
-
-def sinusoids(steps: int, width: int, like: Tensor) -> Tensor:
-    """(steps, width) positional encoding: sines in the even columns, cosines in the odd ones.
-
-    Source: Vaswani et al., Attention Is All You Need (2017), 3.5.
-    """
-    position = torch.arange(steps, device=like.device, dtype=torch.float64)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2, device=like.device, dtype=torch.float64) * (-math.log(1e4) / width))
-    table = torch.zeros(steps, width, device=like.device, dtype=torch.float64)
-    table[:, 0::2] = torch.sin(position * rate)
-    table[:, 1::2] = torch.cos(position * rate[: width // 2])
-    return table.to(like.dtype)
-
-
-class _Block(nn.Module):
-    """Self-attention and a feed-forward layer, each normalised before and added to what came in."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.before_attention = nn.LayerNorm(width)
-        self.project_in = nn.Linear(width, 3 * width)
-        self.project_out = nn.Linear(width, width)
-        self.before_feed = nn.LayerNorm(width)
-        self.feed = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
-        )
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        batch, steps, width = x.shape
-        heads = self.project_in(self.before_attention(x)).view(batch, steps, 3, self.heads, width // self.heads)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
-        )
-        x = x + self.drop(self.project_out(attended.transpose(1, 2).reshape(batch, steps, width)))
-        result: Tensor = x + self.drop(self.feed(self.before_feed(x)))
-        return result
+from braidbench_multizoo.encoders.masking import features, flat_steps, mean_pool, valid_steps, zero_padding
 
 
 class Transformer(nn.Module):
-    """A pre-norm transformer over the real steps, then their mean.
+    """A pre-norm transformer over each row's own steps, their mean, and a linear layer.
 
-    Each step is projected to ``width`` (``out_dim`` when None), scaled by √width and added to sinusoids. Steps beyond a
-    row's end are attended by none. A row of length zero attends its (zero) first step, and its mean is zero.
+    Each step is mapped to ``width`` and gets a sinusoidal position; ``layers`` blocks of self-attention with ``heads``
+    heads and a feed-forward network of width 4 · ``width`` follow, then a layer norm. Padding is no key of any
+    attention and not part of the mean. With ``form="sequence"`` the linear layer is applied to each step, and padding
+    gives zeros. A row without steps has zeros for a mean.
 
-    Sources: Vaswani et al. (2017); pre-norm after Xiong et al., On Layer Normalization in the Transformer (2020).
+    Source: Vaswani et al. (2017), 3; normalisation before each sublayer as in Xiong et al. (2020).
     """
+
+    positions: Tensor
 
     def __init__(
         self,
         modality: Modality,
         out_dim: int = 64,
-        width: int | None = None,
+        width: int = 64,
         heads: int = 4,
         layers: int = 2,
         dropout: float = 0.1,
         form: Literal["vector", "sequence"] = "vector",
     ) -> None:
         super().__init__()
-        width = width or out_dim
-        if width % heads:
-            raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        self.form, self.out_dim, self.width = form, out_dim, width
-        self.embed = nn.Linear(modality.size // (modality.length or 1), width, bias=False)
+        if heads < 1 or width % (2 * heads):
+            raise UsageError(f"encoder 'transformer': width={width} must be a multiple of twice heads={heads}")
+        if modality.length is None:
+            raise UsageError(f"encoder 'transformer' reads a sequence; {modality.name!r} is none")
+        self.modality = modality
+        self.form = form
+        self.embed = nn.Linear(features(modality), width)
+        # It follows from two numbers, so it is not part of the weights.
+        self.register_buffer("positions", sinusoids(modality.length, width), persistent=False)
+        self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.drop = nn.Dropout(dropout)
-        self.project = nn.Linear(width, out_dim) if width != out_dim else nn.Identity()
+        self.project = nn.Linear(width, out_dim)
+        self.out_dim = out_dim
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """x (B, T, \\*shape), lengths (B,) or None → (B, out_dim) or (B, T, out_dim)."""
-        x = self.embed(zero_padding(x.flatten(2), lengths)) * math.sqrt(self.width)
-        x = self.drop(x + sinusoids(x.shape[1], self.width, x))
-        mask = None
-        if lengths is not None:
-            mask = valid_steps(x, lengths.clamp(min=1))[:, None, None, :]
+        """x (B, T, …), lengths (B,) or None → (B, out_dim) or (B, T, out_dim)."""
+        x = self.embed(flat_steps(self.modality, x, lengths))
+        x = self.dropout(x + self.positions[: x.shape[1]].to(x.dtype))
+        bias = None if lengths is None else _attention_bias(x, lengths)
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, bias)
         x = self.norm(x)
         if self.form == "sequence":
             return zero_padding(self.project(x), lengths)
         result: Tensor = self.project(mean_pool(x, lengths))
         return result
+
+
+class _Block(nn.Module):
+    """x + attention(norm(x)), then x + feed-forward(norm(x)); (B, T, width) → (B, T, width).
+
+    ``nn.TransformerEncoderLayer`` is not used: without gradients it takes a fused path whose operations cannot be
+    counted, and whose output beyond a row's length differs from that of the other path. Attention weights themselves
+    are not dropped: on a CPU that alone triples a training step.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.queries_keys_values = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, width),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        rows, length, width = x.shape
+        parts = self.queries_keys_values(self.attention_norm(x)).view(rows, length, 3, self.heads, width // self.heads)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        x = x + self.dropout(self.attention_out(attended.transpose(1, 2).reshape(rows, length, width)))
+        result: Tensor = x + self.dropout(self.feed_forward(x))
+        return result
+
+
+def _attention_bias(x: Tensor, lengths: Tensor) -> Tensor:
+    """(B, 1, 1, T) to be added to attention scores: 0 on a row's own steps, −∞ on padding.
+
+    A softmax over no key at all is not a number before torch 2.5, so a row without steps keeps its first key; the mean
+    drops it later.
+    """
+    keys = valid_steps(x, lengths.clamp(min=1))
+    return x.new_zeros(keys.shape).masked_fill(~keys, -math.inf)[:, None, None, :]
+
+
+def sinusoids(length: int, width: int) -> Tensor:
+    """(length, width): sin(t / 10000^(2i / width)) in the even columns, the cosine in the odd ones, t from 0.
+
+    Source: Vaswani et al. (2017), 3.5.
+    """
+    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000.0) / width))
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1).to(torch.get_default_dtype())

@@ -1,8 +1,4 @@
-"""Tensor fusion and its low-rank form.
-
-Sources: Zadeh et al., Tensor Fusion Network (EMNLP 2017), eq. 1–3; Liu et al., Efficient Low-rank Multimodal Fusion
-(ACL 2018), eq. 5–8; *Foundations of Multisensory AI*, 7.4.2.
-"""
+"""Tensor fusion, the outer product of all representations, and its low-rank form."""
 
 from __future__ import annotations
 
@@ -10,70 +6,86 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from braidbench.errors import UsageError
 
-LARGEST = 1 << 20
-"""Numbers in a fused tensor beyond which it is refused rather than letting the head run out of memory."""
-
-
-def with_one(x: Tensor) -> Tensor:
-    """(…, D) → (…, 1 + D) with a constant 1 in front, so that products keep the lower orders too."""
-    return torch.cat([x.new_ones(*x.shape[:-1], 1), x], dim=-1)
-
 
 class TensorFusion(nn.Module):
-    """z = [1, z_1] ⊗ … ⊗ [1, z_M], flattened row-major: Π (D_i + 1) numbers for any number of modalities.
+    """z = [1, z_1] ⊗ … ⊗ [1, z_M], flattened with the last modality's index running fastest.
 
-    ``project`` maps every representation to that many numbers first (None takes them as they come), as the original
-    does by its small modality embeddings.
+    The constants keep every product of fewer modalities, down to the representations themselves and 1. The width is
+    Π(D_i + 1), so it is refused above ``limit``. ``project`` first maps each representation that is wider to that many
+    numbers with a linear layer; None leaves them as they are.
+
+    Source: Zadeh et al. (2017), 4.2, equation 2; *Foundations of Multisensory AI*, 7.4.2. Raises UsageError.
     """
 
-    def __init__(self, in_dims: list[int], project: int | None = None) -> None:
+    def __init__(self, in_dims: list[int], project: int | None = None, limit: int = 1 << 18) -> None:
         super().__init__()
-        dims = in_dims if project is None else [project] * len(in_dims)
-        self.out_dim = math.prod(size + 1 for size in dims)
-        if self.out_dim > LARGEST:
+        if project is not None and project < 1:
+            raise UsageError(f"fusion 'tensor': project must be 1 or more, or none; not {project}")
+        widths = [size if project is None else min(size, project) for size in in_dims]
+        self.out_dim = math.prod(width + 1 for width in widths)
+        if self.out_dim > limit:
             raise UsageError(
-                f"tensor fusion of {len(dims)} representations of {dims} numbers gives {self.out_dim:,} of them; "
-                f"lower encoder.out_dim or fusion.project until it is at most {LARGEST:,}, or use low-rank tensor fusion"
+                f"fusion 'tensor' would be {self.out_dim:,} numbers wide, "
+                f"{' × '.join(str(width + 1) for width in widths)}, and limit is {limit:,}: {_remedy(in_dims, limit)}"
             )
-        self.project = nn.ModuleList(nn.Linear(size, project) for size in in_dims) if project is not None else None
+        self.projections = nn.ModuleList(
+            nn.Linear(size, width) if width < size else nn.Identity()
+            for size, width in zip(in_dims, widths, strict=True)
+        )
 
     def forward(self, representations: list[Tensor]) -> Tensor:
-        """M tensors (B, D_i) → (B, Π (D_i + 1))."""
-        if self.project is not None:
-            representations = [layer(x) for layer, x in zip(self.project, representations, strict=True)]
-        fused = with_one(representations[0])
-        for x in representations[1:]:
-            fused = (fused.unsqueeze(-1) * with_one(x).unsqueeze(-2)).flatten(-2)
-        return fused
+        """M × (B, D_i) → (B, Π(D_i + 1))."""
+        product: Tensor | None = None
+        for representation, projection in zip(representations, self.projections, strict=True):
+            factor = functional.pad(projection(representation), (1, 0), value=1.0)
+            product = factor if product is None else torch.einsum("bi,bj->bij", product, factor).flatten(1)
+        assert product is not None, "there is always one modality"
+        return product
+
+
+def _remedy(in_dims: list[int], limit: int) -> str:
+    """What to set so that the product fits: the widest projection that does, if there is one."""
+    for width in range(max(in_dims), 0, -1):
+        if math.prod(min(size, width) + 1 for size in in_dims) <= limit:
+            return f"add --set fusion.project={width} (or less), or raise --set fusion.limit"
+    return f"{len(in_dims)} modalities are too many for it; use low-rank-tensor-fusion"
 
 
 class LowRankTensorFusion(nn.Module):
-    """z = b + Σ_r w_r Π_i [1, z_i] F_i^(r): the tensor fusion contracted with a weight of rank ``rank``, never formed.
+    """z = Σ_r a_r ∘_m ([1, z_m] · W_m^(r)) + b, with ∘ the element-wise product over modalities.
 
-    Time and memory grow linearly with the number of modalities. The factors F_i (rank, D_i + 1, out_dim) are parameters:
-    trained, saved, counted. In the released code they stand in a plain list and are not.
+    This is the tensor [1, z_1] ⊗ … ⊗ [1, z_M] contracted with the weight tensor Σ_r a_r W_1^(r) ⊗ … ⊗ W_M^(r), at the
+    cost of M matrix products. The factors ``factors[m]`` are (D_m + 1, rank, out_dim), the constant's row first; with
+    ``weights`` a (rank,) and ``bias`` b (out_dim,) there are rank · out_dim · Σ(D_m + 1) + rank + out_dim parameters.
+    Each W_m^(r) and a are drawn from Xavier's normal distribution; b starts at zero.
+
+    Source: Liu et al. (2018), 3.2–3.3, equations 4–6; the weights a are those of the authors' code.
     """
 
     def __init__(self, in_dims: list[int], out_dim: int = 64, rank: int = 16) -> None:
         super().__init__()
-        self.out_dim = out_dim
-        self.factors = nn.ParameterList(nn.Parameter(torch.empty(rank, size + 1, out_dim)) for size in in_dims)
-        self.weights = nn.Parameter(torch.empty(1, rank))
+        if rank < 1 or out_dim < 1:
+            raise UsageError(f"fusion 'low-rank-tensor': rank={rank} and out_dim={out_dim} must be 1 or more")
+        self.factors = nn.ParameterList(nn.Parameter(torch.empty(size + 1, rank, out_dim)) for size in in_dims)
+        self.weights = nn.Parameter(torch.empty(rank))
         self.bias = nn.Parameter(torch.zeros(out_dim))
+        self.out_dim = out_dim
         for factor in self.factors:
-            for matrix in factor:
-                nn.init.xavier_normal_(matrix)
-        nn.init.xavier_normal_(self.weights)
+            nn.init.normal_(factor, std=(2 / (len(factor) + out_dim)) ** 0.5)
+        nn.init.normal_(self.weights, std=(2 / (1 + rank)) ** 0.5)
 
     def forward(self, representations: list[Tensor]) -> Tensor:
-        """M tensors (B, D_i) → (B, out_dim)."""
+        """M × (B, D_i) → (B, out_dim)."""
         product: Tensor | None = None
-        for factor, x in zip(self.factors, representations, strict=True):
-            rank, size, width = factor.shape
-            term = (with_one(x) @ factor.transpose(0, 1).reshape(size, rank * width)).view(-1, rank, width)
-            product = term if product is None else product * term
-        assert product is not None
-        return torch.einsum("r,brd->bd", self.weights[0], product) + self.bias
+        for representation, factor in zip(representations, self.factors, strict=True):
+            flat = factor.flatten(1)
+            # [1, z] · W for all ranks in one matrix product, without copying z to put a 1 before it.
+            mapped = torch.addmm(flat[0], representation, flat[1:])
+            product = mapped if product is None else product * mapped
+        assert product is not None, "there is always one modality"
+        ranks = product.view(len(product), len(self.weights), self.out_dim)
+        return torch.einsum("r,bro->bo", self.weights, ranks) + self.bias
