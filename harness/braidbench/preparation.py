@@ -359,6 +359,8 @@ def transform(modality: Modality, value: Array, statistics: Mapping[str, list[fl
     """One array (…, *shape) as a model sees it: normalised, and with its mask channels. float32, or int64 as it was."""
     if value.dtype.kind in "iub" and statistics is None and modality.missing == "error":
         return value.astype(np.int64)
+    if statistics is None and modality.missing == "error":
+        return value.astype(np.float32, copy=False)
     result = value.astype(np.float64)
     if statistics is not None:
         trailing = (1,) * (len(modality.shape) - 1)

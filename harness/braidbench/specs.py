@@ -353,6 +353,8 @@ class Corruption(Spec):
     kind: ClassVar[str] = "corruption"
     kinds: tuple[str, ...] = ()
     """Kinds of modality that it applies to; empty means every kind."""
+    removes: bool = False
+    """Whether what it sets to zero is gone: an observation mask then says so. Noise leaves the mask alone."""
 
 
 @dataclass(frozen=True)

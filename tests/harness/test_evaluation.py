@@ -170,6 +170,39 @@ def test_corruption_spares_the_mask_the_padding_and_its_input(monkeypatch):
     assert not changed[0, 3:].any(), "padding stays zero"
 
 
+@pytest.mark.parametrize("removes", [True, False])
+def test_what_is_taken_away_is_no_longer_observed(monkeypatch, removes):
+    import dataclasses
+
+    def drop_first(x, severity, generator):
+        return torch.cat([torch.zeros_like(x[..., :1]), x[..., 1:]], dim=-1) if severity else x.clone()
+
+    seen = {}
+
+    class Spy(nn.Module):
+        def forward(self, x, lengths):
+            seen["x"] = x
+            return x[:, 0, :2]
+
+    spec = dataclasses.replace(registry().find("corruptions", "toy/noise").spec, removes=removes)
+    monkeypatch.setattr(robustness, "applicable", lambda *_: [spec])
+    monkeypatch.setattr(
+        robustness, "load_target", lambda spec: drop_first if spec.kind == "corruption" else lambda *_: 0.5
+    )
+    values = torch.tensor([[[1.5, 2.0, 1.0, 1.0], [0.0, 3.0, 0.0, 1.0]]]).expand(2, 2, 4).clone()
+    data = Split(
+        {"x": Column.of(values, torch.tensor([2, 1]))}, torch.tensor([0, 1]), (Modality("x", "time_series", (4,), 2),)
+    )
+    declared = Modality("x", "time_series", (2,), length=2, missing="mask")
+    spied = MultimodalModel({"x": Spy()}, First(), Head(2, 2, hidden=0), TASK)
+    curves(
+        registry(), spied, data, {"x": declared}, TASK, metrics_of(registry(), TASK), seed=1, batch_size=2,
+        severities=(0.0, 1.0),
+    )  # fmt: skip
+    mask = seen["x"][0, :, 2:].tolist()
+    assert mask == ([[0.0, 1.0], [0.0, 1.0]] if removes else [[1.0, 1.0], [0.0, 1.0]])
+
+
 def test_a_corruption_that_is_not_the_identity_at_severity_zero_is_refused(monkeypatch):
     monkeypatch.setattr(robustness, "load_target", lambda spec: lambda x, severity, generator: x + 1)
     declared = Modality("x", "time_series", (FEATURES,), length=STEPS)

@@ -64,7 +64,10 @@ def curves(
                 if changed.shape != body.shape or (severity == 0 and not torch.equal(changed, body)):
                     raise PluginError(f"corruption {corruption.name!r} changes the shape, or the values at severity 0")
                 if measured is not None:
-                    changed = torch.cat([changed, values[..., measured:]], dim=-1)
+                    mask = values[..., measured:]
+                    if corruption.removes:
+                        mask = mask.masked_fill((changed == 0) & (body != 0), 0.0)
+                    changed = torch.cat([changed, mask], dim=-1)
                 if severity == 0:
                     points.append(score(metrics, clean, target))
                     continue

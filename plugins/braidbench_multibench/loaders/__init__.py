@@ -1,0 +1,1 @@
+"""Loaders: source files → columns by split. Imported only when a dataset is prepared."""
