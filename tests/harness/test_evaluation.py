@@ -154,6 +154,8 @@ def test_corruption_spares_the_mask_the_padding_and_its_input(monkeypatch):
     def accuracy(prediction, target):
         return 0.5
 
+    noise = registry().find("corruptions", "toy/noise").spec
+    monkeypatch.setattr(robustness, "applicable", lambda *_: [noise])
     data = split()
     before = data.columns["x"].all().clone()
     declared = Modality("x", "time_series", (3,), length=STEPS, missing="mask")
