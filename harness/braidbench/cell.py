@@ -340,6 +340,7 @@ def _common(cell: Cell, started: str) -> dict[str, Any]:
         "cell": cell.id,
         "dataset": recipe.dataset.name,
         "task": recipe.task.name,
+        "task_kind": recipe.task.kind,
         "method": recipe.row,
         "seed": cell.request.seed,
         "overrides": dict(recipe.overrides),

@@ -76,6 +76,8 @@ class Result(_Strict):
     cell: str = Field(pattern=r"^[0-9a-f]{64}$")
     dataset: str
     task: str
+    task_kind: Literal["classification", "multilabel", "regression"] | None = None
+    """What the predictions are; None for a skipped cell."""
     method: str
     """The row's name, such as ``late-fusion`` or ``unimodal[image]``."""
     seed: int

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +96,26 @@ class Store:
                 yield False
                 return
             yield True
+
+
+def read(paths: Iterable[Path]) -> Found:
+    """Results of several folders: each one's cells, and JSON files that lie in it as they are.
+
+    Raises UsageError for a path that is not there. Corrupt files are reported, and left where they are.
+    """
+    found = Found()
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"{path}: there are no results here; braidbench run writes them to ./results")
+        here = Store(path).all()
+        found.results += here.results
+        found.corrupt += here.corrupt
+        for file in [path] if path.is_file() else sorted(path.glob("*.json")):
+            try:
+                found.results.append((file, parse(file.read_bytes(), str(file))))
+            except (DataError, OSError) as error:
+                found.corrupt.append(str(error))
+    return found
 
 
 def set_aside(path: Path) -> Path:

@@ -1,0 +1,127 @@
+"""``compare``: paired tests between methods on their per-sample predictions."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from braidbench.summary import Row, Table
+
+
+@click.command(no_args_is_help=True)
+@click.argument("methods", nargs=-1, required=True, metavar="METHOD METHOD…")
+@click.option("--dataset", metavar="NAME", help="Only this dataset, or DATASET/TASK.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(methods: tuple[str, ...], dataset: str | None, results: Path, as_json: bool) -> None:
+    """Is one METHOD better than another, beyond chance? For every task and pair, over the seeds that both have.
+
+    The difference is the second's mean per-sample score minus the first's: 0/1 correctness, share of right labels, or
+    squared error with its sign turned, so that more is better. Its interval is a bootstrap over seeds and samples, its
+    p a sign-flip test over samples, Holm-adjusted over all pairs and tasks shown.
+    """
+    from braidbench.errors import UsageError
+    from braidbench.registry import did_you_mean
+    from braidbench.stats import holm
+    from braidbench.store import read
+    from braidbench.summary import tables
+
+    if len(set(methods)) < 2:
+        raise UsageError("name two different methods or more, as braidbench table shows them")
+    found = read((results,))
+    for sentence in found.corrupt:
+        click.echo(f"warning: left out: {sentence}", err=True)
+    made = [t for t in tables(found.results) if dataset in (None, t.dataset, t.name)]
+    known = {row.label for t in made for row in t.rows}
+    for method in methods:
+        if method not in known:
+            raise UsageError(f"no results of {method!r} in {results}.{did_you_mean(method, known)}")
+    rows = [
+        line for t in made for pair in itertools.combinations(dict.fromkeys(methods), 2) for line in _pair(t, *pair)
+    ]
+    if not rows:
+        raise UsageError(f"no task in {results} has two of these methods with a seed in common")
+    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = adjusted
+        low, high = row["interval"]
+        row["verdict"] = (
+            "tie" if adjusted > 0.05 or low <= 0 <= high else "better" if row["difference"] > 0 else "worse"
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        low, high = row["interval"]
+        click.echo(
+            f"{row['task']}  {row['first']} -> {row['second']}  {row['score']} {row['difference']:+.4f} "
+            f"[{low:+.4f}, {high:+.4f}]  {row['seeds']} seeds x {row['samples']} samples  "
+            f"p {row['p_holm']:.2g} (Holm)  {row['verdict']}"
+        )
+
+
+def _pair(table: Table, first: str, second: str) -> list[dict[str, Any]]:
+    """One line for a pair on a task; none where they have no seed in common."""
+    import numpy as np
+
+    from braidbench.stats import paired_interval, sign_flip_p
+
+    rows = {row.label: row for row in table.rows}
+    if first not in rows or second not in rows:
+        return []
+    kind = rows[first].cells[0][1].task_kind
+    one, other = _by_seed(rows[first]), _by_seed(rows[second])
+    shared = sorted(set(one) & set(other))
+    if not shared:
+        return []
+    name, _ = sample_scores(one[shared[0]], kind)
+    differences = np.stack([sample_scores(other[seed], kind)[1] - sample_scores(one[seed], kind)[1] for seed in shared])
+    return [
+        {
+            "task": table.name,
+            "first": first,
+            "second": second,
+            "score": name,
+            "difference": float(differences.mean()),
+            "interval": list(paired_interval(differences)),
+            "p": sign_flip_p(differences.mean(axis=0)),
+            "seeds": len(shared),
+            "samples": differences.shape[1],
+        }
+    ]
+
+
+def _by_seed(row: Row) -> dict[int, Path]:
+    return {
+        result.seed: folder / "predictions.parquet"
+        for folder, result in row.ok
+        if (folder / "predictions.parquet").exists()
+    }
+
+
+def sample_scores(path: Path, kind: str | None) -> tuple[str, NDArray[np.float64]]:
+    """(what it is, (samples,)) for one cell's predictions, in the order of the split; more is better."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from braidbench.errors import DataError
+
+    try:
+        table = pq.read_table(path).sort_by("index")
+        prediction = np.array(table["prediction"].to_pylist(), np.float64)
+        target = np.array(table["target"].to_pylist())
+    except Exception as error:
+        # Arrow reports a damaged file in many ways; what the user needs is the file's name and the remedy.
+        raise DataError(f"{path}: not a predictions file ({error}); run its cell again") from None
+    if kind == "classification":
+        return "accuracy", (prediction.argmax(axis=1) == target).astype(np.float64)
+    if kind == "multilabel":
+        return "label accuracy", ((prediction > 0.5) == (target > 0.5)).mean(axis=1)
+    return "-squared error", -((prediction - target) ** 2).mean(axis=1)
