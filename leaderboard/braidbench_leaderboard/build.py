@@ -1,0 +1,243 @@
+"""Results → a folder of static files that opens from ``file://`` without a network request.
+
+Names and texts come from strangers: every one goes through autoescaping, page names are hashes or cleaned, and a content
+security policy lets the pages run their own files only. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from braidbench.errors import UsageError
+from braidbench.files import storage
+from braidbench.results import Result
+from braidbench.stats import Estimate
+from braidbench.store import Found, read
+from braidbench.summary import Cell, Overall, Table, newest, overall, tables
+from braidbench_leaderboard.charts import COSTS, cost_plot, robustness_plots
+
+HERE = Path(__file__).parent
+MARKER = ".braidbench-site"
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
+
+
+@dataclass
+class Site:
+    """What was built."""
+
+    cells: int
+    tasks: int
+    rows: int
+    corrupt: list[str] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        return {"cells": self.cells, "tasks": self.tasks, "rows": self.rows, "corrupt": self.corrupt}
+
+
+def build_site(results: Sequence[Path], output: Path, reference: str | None = None) -> Site:
+    """Build the site. Raises UsageError when there is nothing to show or ``output`` is somebody else's folder."""
+    _check_output(results, output)
+    found = read(results)
+    if not found.results:
+        raise UsageError(f"no results in {', '.join(str(path) for path in results)}; braidbench run makes some")
+    pages = _Pages(found, reference or _declared_reference(), _commit(results))
+    with storage(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+        try:
+            pages.write(temporary)
+            temporary.chmod(0o755)
+            _replace(temporary, output)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return Site(len(pages.cells), len(pages.tables), sum(len(t.rows) for t in pages.tables), found.corrupt)
+
+
+def _check_output(results: Sequence[Path], output: Path) -> None:
+    for path in results:
+        if output.resolve() == path.resolve() or path.resolve() in output.resolve().parents:
+            raise UsageError(f"-o {output} lies in the results folder {path}; choose a folder beside it")
+    if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / MARKER).exists())):
+        raise UsageError(f"-o {output} exists and is no site of braidbench; choose another folder, or remove it")
+
+
+def _replace(new: Path, output: Path) -> None:
+    """Put the new site in place of the old one; for a moment there is none, never half of one."""
+    if output.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{output.name}-old-", dir=output.parent))
+        output.replace(old / "site")
+        new.replace(output)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        new.replace(output)
+
+
+def _declared_reference() -> str | None:
+    from braidbench.cli.table import default_reference
+
+    return default_reference()
+
+
+def _commit(results: Sequence[Path]) -> str | None:
+    """The last commit that touched the results, if they are kept in git."""
+    path = results[0] if results[0].is_dir() else results[0].parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(path), "log", "-1", "--format=%H", "--", "."],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+class _Pages:
+    """Everything that the templates show."""
+
+    def __init__(self, found: Found, reference: str | None, commit: str | None) -> None:
+        self.cells: list[Cell] = sorted(found.results, key=lambda cell: (cell[1].dataset, cell[1].method, cell[1].cell))
+        self.tables: list[Table] = tables(found.results, reference)
+        self.overall: list[Overall] = overall(self.tables)
+        self.reference = reference
+        self.corrupt = found.corrupt
+        self.current = {id(result) for _, result in newest(found.results)}
+        self.about = {
+            "version": version("braidbench"),
+            "commit": commit,
+            "newest": max(result.finished for _, result in self.cells),
+        }
+
+    @cached_property
+    def environment(self) -> jinja2.Environment:
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters |= {"score": _score, "pm": _pm, "si": _si, "cell_page": cell_page, "mb": _megabytes}
+        environment.globals |= {"policy": POLICY, "about": self.about, "task_page": task_page}
+        return environment
+
+    def write(self, folder: Path) -> None:
+        (folder / MARKER).write_text(f"{self.about['version']}\n")
+        shutil.copytree(HERE / "static", folder / "assets")
+        for name in ("task", "cell"):
+            (folder / name).mkdir()
+        states = [result.status for _, result in self.cells]
+        self._page(
+            folder / "index.html",
+            "index.html",
+            root="",
+            tables=self.tables,
+            areas=sorted({table.area or "other" for table in self.tables}),
+            overall=self.overall,
+            by_task={table.name: {row.label: row for row in table.rows} for table in self.tables},
+            counts={state: states.count(state) for state in ("ok", "failed", "skipped")},
+            corrupt=self.corrupt,
+        )
+        for table in self.tables:
+            self._page(
+                folder / task_page(table),
+                "task.html",
+                root="../",
+                table=table,
+                metrics=sorted(table.directions, key=lambda name: name != table.metric),
+                costs=COSTS,
+                cost_plot=cost_plot(table),
+                robustness_plots=robustness_plots(table),
+                reference=self.reference,
+            )
+        template = self.environment.get_template("cell.html")
+        for path, result in self.cells:
+            text = template.render(
+                root="../", result=result, history=_history(path), current=id(result) in self.current,
+                identity=json.dumps(result.identity, indent=1, sort_keys=True), task=task_page_of(result),
+            )  # fmt: skip
+            (folder / cell_page(result)).write_text(text, encoding="utf-8")
+
+    def _page(self, path: Path, template: str, **values: Any) -> None:
+        path.write_text(self.environment.get_template(template).render(**values), encoding="utf-8")
+
+
+def task_page(table: Table) -> str:
+    """Path of a table's page below the site."""
+    return _task_page(table.dataset, table.task)
+
+
+def task_page_of(result: Result) -> str:
+    return _task_page(result.dataset, result.task)
+
+
+def _task_page(dataset: str, task: str) -> str:
+    """A readable name, and a hash because cleaning may make two names one."""
+    name = re.sub(r"[^A-Za-z0-9-]+", "-", f"{dataset}-{task}").strip("-")[:60]
+    return f"task/{name}-{hashlib.sha256(f'{dataset}/{task}'.encode()).hexdigest()[:8]}.html"
+
+
+def cell_page(result: Result) -> str:
+    """Path of a cell's page below the site. Two results may share an identity, so its content counts too."""
+    told = hashlib.sha256(f"{result.finished}{result.status}{result.method}{result.seed}".encode()).hexdigest()
+    return f"cell/{result.cell[:16]}-{told[:6]}.html"
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """Epochs of a cell's history; none for a submission without one, or a file that cannot be read."""
+    try:
+        epochs = json.loads((path / "history.json").read_text())["epochs"]
+        return [{"loss": float(e["loss"]), "valid": e["valid"]} for e in epochs]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _score(value: Estimate | float | None) -> str:
+    if isinstance(value, Estimate):
+        value = value.mean
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _pm(value: Estimate | None) -> str:
+    """Half of the 95 % interval, or nothing for one seed."""
+    return "" if value is None or value.low is None else f"± {value.mean - value.low:.4f}"
+
+
+def _si(value: float | None) -> str:
+    """``32.2 k``: three digits and a unit prefix."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    for factor, prefix in (
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+        (1e3, "k"),
+        (1, ""),
+        (1e-3, "m"),
+        (1e-6, "µ"),
+        (1e-9, "n"),
+    ):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g} {prefix}".rstrip()
+    return f"{value:.3g}"
+
+
+def _megabytes(value: float | None) -> str:
+    return "–" if value is None else f"{value / 1e6:,.0f} MB"

@@ -1,0 +1,117 @@
+"""Charts as Vega-Lite specifications: plain dicts, with their data in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from braidbench.summary import Robustness, Row, Table
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+"""An identifier that Vega reads; nothing is fetched from it."""
+
+COSTS = {
+    "parameters_total": "parameters",
+    "flops_per_sample": "FLOPs a sample",
+    "train_seconds": "training time (s)",
+    "inference_seconds_per_sample": "inference time a sample (s)",
+    "peak_host_bytes": "peak memory (bytes)",
+}
+
+
+def cost_plot(table: Table) -> dict[str, Any] | None:
+    """Score against cost, one point a row with its interval. The page offers the other costs for the x axis."""
+    points = [_point(row, table.metric) for row in table.rows if row.scores.get(table.metric) and row.cost]
+    if not points:
+        return None
+    x = {
+        "field": "parameters_total",
+        "type": "quantitative",
+        "scale": {"type": "log"},
+        "title": COSTS["parameters_total"],
+        "axis": {"format": "~s", "labelOverlap": True, "tickCount": 5},
+    }
+    y = {"type": "quantitative", "title": table.metric, "scale": {"zero": False}}
+    colour = {"field": "method", "type": "nominal", "title": None, "sort": None, "legend": LEGEND}
+    tooltip = [
+        {"field": "method", "type": "nominal"},
+        {"field": "mean", "type": "quantitative", "format": ".4f", "title": table.metric},
+        *({"field": name, "type": "quantitative", "format": ".3~s", "title": title} for name, title in COSTS.items()),
+    ]
+    return {
+        "$schema": SCHEMA,
+        "description": f"{table.metric} against cost for every method on {table.name}",
+        "width": "container",
+        "height": 300,
+        "data": {"values": points},
+        "layer": [
+            {
+                "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.6},
+                "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": colour},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+                "encoding": {
+                    "x": x,
+                    "y": {**y, "field": "mean"},
+                    "color": colour,
+                    "shape": {"field": "method", "type": "nominal", "sort": None, "legend": LEGEND, "title": None},
+                    "tooltip": tooltip,
+                },
+            },
+        ],
+    }
+
+
+LEGEND = {"orient": "bottom", "columns": 3, "labelLimit": 220}
+
+
+def _point(row: Row, metric: str) -> dict[str, Any]:
+    score = row.scores[metric]
+    assert score is not None
+    low, high = (score.mean, score.mean) if score.low is None else (score.low, score.high)
+    return {"method": row.label, "mean": score.mean, "low": low, "high": high, **{n: row.cost.get(n) for n in COSTS}}
+
+
+def robustness_plots(table: Table) -> list[dict[str, Any]]:
+    """One plot a corruption and modality: the mean score of each method against severity."""
+    found: dict[tuple[str, str], list[tuple[str, Robustness]]] = {}
+    for row in table.rows:
+        for curve in row.robustness:
+            found.setdefault((curve.corruption, curve.modality), []).append((row.label, curve))
+    return [_curves(table, *key, curves) for key, curves in sorted(found.items())]
+
+
+def _curves(table: Table, corruption: str, modality: str, curves: Sequence[tuple[str, Robustness]]) -> dict[str, Any]:
+    values = [
+        {"method": name, "severity": severity, "score": value}
+        for name, curve in curves
+        for severity, value in zip(curve.severities, curve.scores, strict=True)
+        if value is not None
+    ]
+    colour = {
+        "field": "method",
+        "type": "nominal",
+        "sort": [row.label for row in table.rows],
+        "legend": LEGEND,
+        "title": None,
+    }
+    return {
+        "$schema": SCHEMA,
+        "title": f"{corruption} on {modality}",
+        "description": f"{table.metric} against the severity of {corruption} on {modality} for every method",
+        "width": "container",
+        "height": 240,
+        "data": {"values": values},
+        "mark": {"type": "line", "point": {"size": 25}, "strokeWidth": 2},
+        "encoding": {
+            "x": {"field": "severity", "type": "quantitative", "axis": {"format": ".1f"}},
+            "y": {"field": "score", "type": "quantitative", "title": table.metric, "scale": {"zero": False}},
+            "color": colour,
+            "tooltip": [
+                {"field": "method", "type": "nominal"},
+                {"field": "severity", "type": "quantitative"},
+                {"field": "score", "type": "quantitative", "format": ".4f"},
+            ],
+        },
+    }
