@@ -1,7 +1,7 @@
 """Results → a folder of static files that opens from ``file://`` without a network request.
 
-Names and texts come from strangers: every one goes through autoescaping, page names are hashes or cleaned, and a content
-security policy lets the pages run their own files only. The same results give the same bytes.
+Names and texts come from strangers: every one goes through autoescaping, page names are hashes or cleaned, and a
+content security policy lets the pages run their own files only. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ from braidbench_leaderboard.charts import COSTS, cost_plot, robustness_plots
 
 HERE = Path(__file__).parent
 MARKER = ".braidbench-site"
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 @dataclass
@@ -210,7 +213,8 @@ def _history(path: Path) -> list[dict[str, Any]]:
 def _score(value: Estimate | float | None) -> str:
     if isinstance(value, Estimate):
         value = value.mean
-    return "–" if value is None else f"{value:.4f}"
+    # Adding zero turns a rounded −0.0000 into 0.0000.
+    return "–" if value is None else f"{round(value, 4) + 0.0:.4f}"
 
 
 def _pm(value: Estimate | None) -> str:

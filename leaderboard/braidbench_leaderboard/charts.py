@@ -27,12 +27,13 @@ def cost_plot(table: Table) -> dict[str, Any] | None:
     x = {
         "field": "parameters_total",
         "type": "quantitative",
-        "scale": {"type": "log"},
+        "scale": {"type": "log", "nice": False, "padding": 24},
         "title": COSTS["parameters_total"],
         "axis": {"format": "~s", "labelOverlap": True, "tickCount": 5},
     }
     y = {"type": "quantitative", "title": table.metric, "scale": {"zero": False}}
-    colour = {"field": "method", "type": "nominal", "title": None, "sort": None, "legend": LEGEND}
+    colour = _by_method(table, [point["method"] for point in points])
+    shape = {key: value for key, value in colour.items() if key != "scale"}
     tooltip = [
         {"field": "method", "type": "nominal"},
         {"field": "mean", "type": "quantitative", "format": ".4f", "title": table.metric},
@@ -55,7 +56,7 @@ def cost_plot(table: Table) -> dict[str, Any] | None:
                     "x": x,
                     "y": {**y, "field": "mean"},
                     "color": colour,
-                    "shape": {"field": "method", "type": "nominal", "sort": None, "legend": LEGEND, "title": None},
+                    "shape": {**shape, "scale": {"domain": colour["scale"]["domain"]}},
                     "tooltip": tooltip,
                 },
             },
@@ -63,7 +64,18 @@ def cost_plot(table: Table) -> dict[str, Any] | None:
     }
 
 
-LEGEND = {"orient": "bottom", "columns": 3, "labelLimit": 220}
+LEGEND = {"orient": "bottom", "labelLimit": 220, "symbolOpacity": 1}
+
+
+def _by_method(table: Table, shown: Sequence[str]) -> dict[str, Any]:
+    """A colour a row, the same in every chart of the page; the legend names the rows that are drawn."""
+    return {
+        "field": "method",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": [row.label for row in table.rows]},
+        "legend": {**LEGEND, "values": list(shown)},
+    }
 
 
 def _point(row: Row, metric: str) -> dict[str, Any]:
@@ -89,13 +101,6 @@ def _curves(table: Table, corruption: str, modality: str, curves: Sequence[tuple
         for severity, value in zip(curve.severities, curve.scores, strict=True)
         if value is not None
     ]
-    colour = {
-        "field": "method",
-        "type": "nominal",
-        "sort": [row.label for row in table.rows],
-        "legend": LEGEND,
-        "title": None,
-    }
     return {
         "$schema": SCHEMA,
         "title": f"{corruption} on {modality}",
@@ -105,9 +110,13 @@ def _curves(table: Table, corruption: str, modality: str, curves: Sequence[tuple
         "data": {"values": values},
         "mark": {"type": "line", "point": {"size": 25}, "strokeWidth": 2},
         "encoding": {
-            "x": {"field": "severity", "type": "quantitative", "axis": {"format": ".1f"}},
+            "x": {
+                "field": "severity",
+                "type": "quantitative",
+                "axis": {"format": ".1f", "values": [0, 0.2, 0.4, 0.6, 0.8, 1]},
+            },
             "y": {"field": "score", "type": "quantitative", "title": table.metric, "scale": {"zero": False}},
-            "color": colour,
+            "color": _by_method(table, [name for name, _ in curves]),
             "tooltip": [
                 {"field": "method", "type": "nominal"},
                 {"field": "severity", "type": "quantitative"},

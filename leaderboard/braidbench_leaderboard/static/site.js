@@ -67,7 +67,7 @@ function theme() {
     background: null,
     view: { stroke: null },
     axis,
-    legend: { labelColor: ink, titleColor: ink, labelFontSize: 12, symbolSize: 80 },
+    legend: { labelColor: ink, titleColor: ink, labelFontSize: 12, symbolSize: 80, columns: innerWidth < 600 ? 1 : 3 },
     title: { color: ink, fontSize: 13, anchor: "start" },
     // Distinguishable with the common colour-vision deficiencies (Okabe and Ito).
     range: { category: ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7a5cc0", "#8c8c8c"] },
