@@ -69,7 +69,7 @@ def test_plan_says_what_is_cached_to_run_and_how_long(done):
     states = {row["method"]: row["state"] for row in json.loads(planned.stdout)}
     assert states == {"toy/join": "cached", "toy/raises": "to run", "toy/steps": "to run"}, "a failure is tried again"
     text = done("plan", "toy/pair", "toy/steps", "--device", "cpu").stdout
-    assert "1 cells: 0 cached, 1 to run, 0 skipped; about" in text
+    assert "1 cell: 0 cached, 1 to run, 0 skipped; about" in text
 
 
 def test_show_by_the_beginning_of_a_cell(done):

@@ -135,6 +135,7 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
 @_with_options
 def plan(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """What run would do with the same words: cells cached, to run, skipped with reasons, and a time estimate."""
+    from braidbench.cli.show import count
     from braidbench.plan import estimate_text
 
     _, made = _plan(what, options)
@@ -160,6 +161,6 @@ def plan(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
         note = f"  {row['reason']}" if row["reason"] else ""
         click.echo(f"{row['state']:<8} {row['dataset']}/{row['task']} {row['method']} seed {row['seed']}{note}")
     click.echo(
-        f"{len(rows)} cells: {len(made.of('cached'))} cached, {len(todo)} to run, {len(made.of('skipped'))} skipped"
-        + (f"; {estimate_text([p.seconds for p in todo], jobs)} with {jobs} jobs" if todo else "")
+        f"{count(len(rows), 'cell')}: {len(made.of('cached'))} cached, {len(todo)} to run, {len(made.of('skipped'))} skipped"
+        + (f"; {estimate_text([p.seconds for p in todo], jobs)} with {count(jobs, 'job')}" if todo else "")
     )

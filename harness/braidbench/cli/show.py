@@ -19,10 +19,15 @@ def print_results(rows: list[dict[str, Any]]) -> None:
     counts = {status: sum(row["status"] == status for row in rows) for status in ("ok", "failed", "skipped")}
     cached = sum(row["cached"] for row in rows)
     click.echo(
-        f"{len(rows)} cells: {counts['ok']} ok ({cached} cached), {counts['failed']} failed, "
+        f"{count(len(rows), 'cell')}: {counts['ok']} ok ({cached} cached), {counts['failed']} failed, "
         f"{counts['skipped']} skipped",
         err=True,
     )
+
+
+def count(number: int, noun: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def format_score(value: float | None) -> str:
