@@ -160,7 +160,8 @@ def plan(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     for row in rows:
         note = f"  {row['reason']}" if row["reason"] else ""
         click.echo(f"{row['state']:<8} {row['dataset']}/{row['task']} {row['method']} seed {row['seed']}{note}")
+    cached, left_out = len(made.of("cached")), len(made.of("skipped"))
     click.echo(
-        f"{count(len(rows), 'cell')}: {len(made.of('cached'))} cached, {len(todo)} to run, {len(made.of('skipped'))} skipped"
+        f"{count(len(rows), 'cell')}: {cached} cached, {len(todo)} to run, {left_out} skipped"
         + (f"; {estimate_text([p.seconds for p in todo], jobs)} with {count(jobs, 'job')}" if todo else "")
     )
