@@ -239,8 +239,8 @@ def _load(spec: Dataset, files: Mapping[str, Path]) -> dict[str, Columns]:
     if set(splits) != set(SPLITS):
         raise DataError(f"dataset {spec.name!r}: its loader gave the splits {sorted(splits)}, not train, valid, test")
     for split, columns in splits.items():
-        _check_split(spec, split, columns)
-    _check_disjoint(spec, splits)
+        check_split(spec, split, columns)
+    check_disjoint(spec, splits)
     return {name: splits[name] for name in SPLITS}
 
 
@@ -248,7 +248,7 @@ def _rows(columns: Columns) -> int:
     return len(next(iter(columns.values())))
 
 
-def _check_split(spec: Dataset, split: str, columns: Columns) -> None:
+def check_split(spec: Dataset, split: str, columns: Columns) -> None:
     where = f"dataset {spec.name!r}, split {split!r}"
     wanted = [m.name for m in spec.modalities] + [t.target for t in spec.tasks]
     for name in wanted:
@@ -312,7 +312,7 @@ def _check_target(where: str, task: Task, target: Array) -> None:
             raise DataError(f"{at}: row {int(np.argwhere(~np.isfinite(target))[0][0])} is not finite")
 
 
-def _check_disjoint(spec: Dataset, splits: Mapping[str, Columns]) -> None:
+def check_disjoint(spec: Dataset, splits: Mapping[str, Columns]) -> None:
     """No row's content, and no group, stands in two splits."""
     seen: dict[Any, str] = {}
     groups: dict[Any, str] = {}

@@ -56,10 +56,18 @@ class Part:
         inside = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
         return f"Part({self.name!r}{inside})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would restore a copy by setting attributes, which a frozen thing refuses.
+        return _part, (self.name, dict(self.parameters))
+
     @staticmethod
     def of(value: str | Part) -> Part:
         """The part itself, or a part without parameters for a plain name."""
         return value if isinstance(value, Part) else Part(value)
+
+
+def _part(name: str, parameters: Mapping[str, Any]) -> Part:
+    return Part(name, **parameters)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""The hooks that few plugins use: a stranger's command, executor and measure, called through the real command line."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from braidbench.registry import Registry
+from braidbench.specs import Command, Executor, Measure
+
+PLUGIN = """
+    import braidbench
+
+    @braidbench.hookimpl
+    def register_commands():
+        yield braidbench.Command("shout", "rare_parts:shout", summary="say it loud")
+
+    @braidbench.hookimpl
+    def register_executors():
+        yield braidbench.Executor("rare/backwards", "rare_parts:Backwards", summary="the last cell first")
+
+    @braidbench.hookimpl
+    def register_measures():
+        yield braidbench.Measure("rare/rows", "rare_parts:rows", summary="how many rows there are")
+    """
+
+PARTS = """
+    import click
+
+    @click.command()
+    @click.argument("word")
+    def shout(word):
+        "Say WORD loud."
+        click.echo(word.upper())
+
+    class Backwards:
+        def __init__(self, jobs=1):
+            pass
+
+        def run(self, cells, execute, progress, wait=False):
+            for cell in reversed(cells):
+                yield cell, execute(cell.request, lambda *point, cell=cell: progress(cell, *point), wait)
+
+    def rows(data, scale=1.0):
+        return {"rows": scale * len(data)}
+    """
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with the plugin as an installer would leave it."""
+    folder = tmp_path / "site"
+    info = folder / "rare-2.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "rare.py").write_text(textwrap.dedent(PLUGIN))
+    (folder / "rare_parts.py").write_text(textwrap.dedent(PARTS))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rare\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text("[braidbench.v1]\nrare = rare\n")
+    return folder
+
+
+@pytest.fixture
+def env(site: Path) -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join([str(site), os.environ["PYTHONPATH"]])}
+
+
+def test_they_are_registered_with_their_kind(site, monkeypatch):
+    monkeypatch.syspath_prepend(str(site))
+    found = Registry(importlib.metadata.entry_points(group="braidbench.v1"))
+    for kind, name, spec in (
+        ("commands", "shout", Command),
+        ("executors", "rare/backwards", Executor),
+        ("measures", "rare/rows", Measure),
+    ):
+        registered = found.find(kind, name)
+        assert type(registered.spec) is spec
+        assert registered.plugin.owner == "rare 2.0"
+    assert found.load("measures", "rows")([1, 2, 3], scale=2.0) == {"rows": 6.0}
+    for name in ("rare", "rare_parts"):
+        sys.modules.pop(name, None)
+
+
+def test_a_command_is_listed_and_called(cli, env):
+    assert "say it loud" in cli("--help", **env).stdout
+    assert cli("shout", "gate", **env).stdout == "GATE\n"
+    assert cli("shout", "gate").returncode == 2
+
+
+def test_an_executor_runs_the_cells(cli, env):
+    done = cli(
+        "run", "toy/pair", "toy/join", "--seeds", "2", "--epochs", "1", "--executor", "backwards", "--json", **env
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["status"] for row in json.loads(done.stdout)] == ["ok", "ok"]
+    first, second = (line for line in done.stderr.splitlines() if line.startswith("["))
+    assert "seed 1" in first
+    assert "seed 0" in second
+
+
+def test_they_pass_the_kit(cli, env):
+    done = cli("check", "--plugin", "rare", **env)
+    assert done.returncode == 0, done.stdout
+    assert "3 components: ran 9 checks, 0 failed" in done.stdout
