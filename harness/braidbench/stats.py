@@ -1,4 +1,10 @@
-"""Intervals over seeds, paired tests on samples, ranks with their uncertainty. numpy; scipy inside functions."""
+"""Intervals over seeds, paired tests on samples, ranks with their uncertainty. numpy; scipy inside functions.
+
+Everything here is deterministic: what resamples draws from a generator with a fixed seed. Sources: Davison & Hinkley,
+*Bootstrap Methods and their Application* (1997); Owen, *The pigeonhole bootstrap* (2007); Phipson & Smyth,
+*Permutation p-values should never be zero* (2010); Holm, *A simple sequentially rejective multiple test procedure*
+(1979).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +19,10 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+RANK_RESAMPLES = 1_000
+
+TIE = 1e-12
+"""Relative difference up to which two means are equal: what the order of a sum can change, and no more."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +51,27 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate | None:
 
 def t_quantile(freedom: int, level: float = LEVEL) -> float:
     """The two-sided quantile of Student's t: 4.303 for two degrees of freedom at 95 %."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    return float(t.ppf(0.5 + level / 2, freedom))
+    return float(stdtrit(freedom, 0.5 + level / 2))
 
 
 def paired_interval(differences: Floats, level: float = LEVEL, seed: int = 0) -> tuple[float, float]:
     """Bootstrap percentile interval of the mean of ``differences`` (seeds, samples).
 
-    Both axes are resampled, because a difference has to hold for other seeds and for other samples.
+    Both axes are resampled, each on its own (Owen's pigeonhole bootstrap), because a difference has to hold for other
+    seeds and for other samples. Of n seeds n − 1 are drawn: seeds are few, and drawing n would understate their
+    variance by the factor (n − 1) / n (Davison & Hinkley, 2.3 and 3.7). One seed alone says nothing about others.
     """
     generator = np.random.default_rng(seed)
     seeds, samples = differences.shape
+    drawn_seeds = max(1, seeds - 1)
     means = np.empty(2_000)
     for draw in range(len(means)):
-        of_seeds = np.bincount(generator.integers(0, seeds, seeds), minlength=seeds)
+        of_seeds = np.bincount(generator.integers(0, seeds, drawn_seeds), minlength=seeds)
         of_samples = np.bincount(generator.integers(0, samples, samples), minlength=samples)
         means[draw] = of_seeds @ differences @ of_samples
-    low, high = np.quantile(means / (seeds * samples), [0.5 - level / 2, 0.5 + level / 2])
+    low, high = np.quantile(means / (drawn_seeds * samples), [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
 
 
@@ -96,39 +109,67 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def ranks(scores: Floats) -> Floats:
-    """Ranks along axis 0 of higher-is-better scores: 1 is best, ties share the better rank, NaN stays NaN."""
-    better = (scores[None, ...] > scores[:, None, ...]).sum(axis=1)
-    return np.where(np.isnan(scores), np.nan, 1.0 + better)
+    """Ranks along the last axis of higher-is-better scores: 1 is best, equal ones share the better rank (1, 2, 2, 4).
+
+    NaN is missing: it has no rank, and nobody is compared with it. Scores are equal when they differ by no more than
+    rounding (``TIE``). Overlapping intervals do not make a tie: overlap is not transitive, so it defines no ranking;
+    how far noise decides a rank is what :func:`rank_intervals` says.
+    """
+    order = np.argsort(-scores, axis=-1, kind="stable")  # NaN goes last
+    ordered = np.take_along_axis(scores, order, axis=-1)
+    better, worse = ordered[..., :-1], ordered[..., 1:]
+    places = np.zeros(scores.shape, np.int64)
+    with np.errstate(invalid="ignore"):
+        apart = better - worse > TIE * np.maximum(np.abs(better), np.abs(worse))
+    places[..., 1:] = np.where(apart, np.arange(1, scores.shape[-1]), 0)
+    found = np.empty(scores.shape)
+    np.put_along_axis(found, order, np.maximum.accumulate(places, axis=-1) + 1.0, axis=-1)
+    return np.where(np.isnan(scores), np.nan, found)
 
 
 def rank_intervals(
-    scores: Floats, level: float = LEVEL, resamples: int = 1_000, seed: int = 0
-) -> list[tuple[int, int]]:
-    """Bootstrap intervals of each method's rank by mean over tasks and seeds.
+    rows: Sequence[Sequence[float]], level: float = LEVEL, seed: int = 0
+) -> list[tuple[int, int] | None]:
+    """Bootstrap interval of each row's rank by mean score, from every row's scores over seeds, higher being better.
 
-    ``scores`` is (methods, tasks, seeds), higher is better, NaN where a cell is missing. Tasks (where there are some)
-    and each task's seeds are resampled together for all methods. Within a task a method is ranked by its mean over the
-    drawn seeds it has; over tasks by its mean rank. Nothing is imputed: a method is ranked over the tasks it has.
+    Each row's seeds are resampled on their own, n − 1 of n (see :func:`paired_interval`). A row with one seed has no
+    interval, for nothing is known of its noise; in the ranking of the others it stays where it is.
     """
+    drawn = ranks(_resampled_means(rows, np.random.default_rng(seed)))
+    intervals = _rank_quantiles(drawn, level)
+    return [interval if len(row) > 1 else None for row, interval in zip(rows, intervals, strict=True)]
+
+
+def overall_rank_intervals(
+    tasks: Sequence[Sequence[Sequence[float]]], level: float = LEVEL, seed: int = 0
+) -> list[tuple[int, int] | None]:
+    """Bootstrap interval of each method's rank by mean rank, over tasks and seeds.
+
+    ``tasks[t][m]`` are method m's scores over seeds on task t; every method has some on every task. Tasks are drawn
+    with replacement, as many as there are, and each one drawn takes a resampling of its seeds of its own. With one task
+    this is :func:`rank_intervals`.
+    """
+    if len(tasks) == 1:
+        return rank_intervals(tasks[0], level, seed)
     generator = np.random.default_rng(seed)
-    methods, tasks, seeds = scores.shape
-    drawn = np.empty((resamples, methods))
-    for draw in range(resamples):
-        chosen = generator.integers(0, tasks, tasks) if tasks > 1 else np.zeros(1, int)
-        columns = generator.integers(0, seeds, (len(chosen), seeds))
-        sample = scores[:, chosen[:, None], columns]
-        count = (~np.isnan(sample)).sum(axis=2)
-        means = np.where(count > 0, np.nansum(sample, axis=2) / np.maximum(count, 1), np.nan)
-        by_task = ranks(means)
-        seen = ~np.isnan(by_task)
-        mean_rank = np.where(seen.any(axis=1), np.nansum(by_task, axis=1) / np.maximum(seen.sum(axis=1), 1), np.nan)
-        drawn[draw] = ranks(-mean_rank)
-    intervals = []
-    for method in range(methods):
-        values = drawn[:, method][~np.isnan(drawn[:, method])]
-        if not len(values):
-            intervals.append((methods, methods))
-            continue
-        low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2], method="nearest")
-        intervals.append((int(low), int(high)))
-    return intervals
+    by_task = np.stack([ranks(_resampled_means(task, generator)) for task in tasks])
+    total = np.zeros(by_task.shape[1:])
+    for _ in tasks:
+        task, draw = generator.integers([[len(tasks)], [RANK_RESAMPLES]], size=(2, RANK_RESAMPLES))
+        total += by_task[task, draw]
+    return [*_rank_quantiles(ranks(-total / len(tasks)), level)]
+
+
+def _resampled_means(rows: Sequence[Sequence[float]], generator: np.random.Generator) -> Floats:
+    """(resamples, rows): means of n − 1 of each row's n scores, drawn with replacement."""
+    means = np.empty((RANK_RESAMPLES, len(rows)))
+    for place, row in enumerate(rows):
+        scores = np.asarray(row, np.float64)
+        drawn = generator.integers(scores.size, size=(RANK_RESAMPLES, max(1, scores.size - 1)))
+        means[:, place] = scores[drawn].mean(axis=1)
+    return means
+
+
+def _rank_quantiles(drawn: Floats, level: float) -> list[tuple[int, int]]:
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0, method="inverted_cdf")
+    return [(int(a), int(b)) for a, b in zip(low, high, strict=True)]

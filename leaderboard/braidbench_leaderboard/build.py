@@ -26,15 +26,12 @@ from braidbench.files import storage
 from braidbench.results import Result
 from braidbench.stats import Estimate
 from braidbench.store import Found, read
-from braidbench.summary import Cell, Overall, Table, newest, overall, tables
+from braidbench.summary import Cell, Overall, Table, decimals, newest, overall, tables
 from braidbench_leaderboard.charts import COSTS, cost_plot, robustness_plots
 
 HERE = Path(__file__).parent
 MARKER = ".braidbench-site"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; "
-    "form-action 'none'"
-)
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; base-uri 'none'; form-action 'none'"
 
 
 @dataclass
@@ -62,7 +59,6 @@ def build_site(results: Sequence[Path], output: Path, reference: str | None = No
         temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
         try:
             pages.write(temporary)
-            temporary.chmod(0o755)
             _replace(temporary, output)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -78,14 +74,29 @@ def _check_output(results: Sequence[Path], output: Path) -> None:
 
 
 def _replace(new: Path, output: Path) -> None:
-    """Put the new site in place of the old one; for a moment there is none, never half of one."""
-    if output.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{output.name}-old-", dir=output.parent))
-        output.replace(old / "site")
-        new.replace(output)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        new.replace(output)
+    """Move the new site in, file by file and the index last, and remove what only the old one had.
+
+    Files that no build has made (a ``CNAME``, a ``.git``) stay.
+    """
+    old = files_of(output)
+    output.mkdir(exist_ok=True)
+    names = files_of(new)
+    for name in sorted(names, key=lambda name: name == "index.html"):
+        target = output / name
+        target.parent.mkdir(exist_ok=True)
+        (new / name).replace(target)
+    (new / MARKER).replace(output / MARKER)
+    for name in old - names:
+        (output / name).unlink(missing_ok=True)
+
+
+def files_of(site: Path) -> set[str]:
+    """What the marker of a built site lists, as far as it lies inside."""
+    if not (site / MARKER).is_file():
+        return set()
+    root = site.resolve()
+    names = (site / MARKER).read_text().splitlines()[1:]
+    return {name for name in names if root in (root / name).resolve().parents}
 
 
 def _declared_reference() -> str | None:
@@ -95,28 +106,36 @@ def _declared_reference() -> str | None:
 
 
 def _commit(results: Sequence[Path]) -> str | None:
-    """The last commit that touched the results, if they are kept in git."""
+    """The last commit that touched the results, if they are kept in git, and whether they changed since."""
     path = results[0] if results[0].is_dir() else results[0].parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(path), *arguments, "--", "."]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
     try:
-        done = subprocess.run(
-            ["git", "-C", str(path), "log", "-1", "--format=%H", "--", "."],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        commit = git("log", "-1", "--format=%H")
+        if not commit:
+            return None
+        return commit[:12] + (" with uncommitted changes" if git("status", "--porcelain") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
 
 
 class _Pages:
     """Everything that the templates show."""
 
     def __init__(self, found: Found, reference: str | None, commit: str | None) -> None:
-        self.cells: list[Cell] = sorted(found.results, key=lambda cell: (cell[1].dataset, cell[1].method, cell[1].cell))
-        self.tables: list[Table] = tables(found.results, reference)
+        # One result may come from two folders; it is one cell with one page.
+        unique = {cell_page(result): (path, result) for path, result in found.results}
+        self.cells: list[Cell] = sorted(
+            unique.values(), key=lambda cell: (cell[1].dataset, cell[1].method, cell_page(cell[1]))
+        )
+        self.tables: list[Table] = tables(self.cells, reference)
         self.overall: list[Overall] = overall(self.tables)
         self.reference = reference
         self.corrupt = found.corrupt
-        self.current = {id(result) for _, result in newest(found.results)}
+        self.current = {id(result) for _, result in newest(self.cells)}
         self.about = {
             "version": version("braidbench"),
             "commit": commit,
@@ -137,7 +156,6 @@ class _Pages:
         return environment
 
     def write(self, folder: Path) -> None:
-        (folder / MARKER).write_text(f"{self.about['version']}\n")
         shutil.copytree(HERE / "static", folder / "assets")
         for name in ("task", "cell"):
             (folder / name).mkdir()
@@ -149,7 +167,10 @@ class _Pages:
             tables=self.tables,
             areas=sorted({table.area or "other" for table in self.tables}),
             overall=self.overall,
-            by_task={table.name: {row.label: row for row in table.rows} for table in self.tables},
+            by_task={
+                table.name: {row.method: (place, row) for place, row in enumerate(table.rows) if not row.overrides}
+                for table in self.tables
+            },
             counts={state: states.count(state) for state in ("ok", "failed", "skipped")},
             corrupt=self.corrupt,
         )
@@ -170,8 +191,11 @@ class _Pages:
             text = template.render(
                 root="../", result=result, history=_history(path), current=id(result) in self.current,
                 identity=json.dumps(result.identity, indent=1, sort_keys=True), task=task_page_of(result),
+                decimals={name: decimals([value]) for name, value in result.scores.items()},
             )  # fmt: skip
             (folder / cell_page(result)).write_text(text, encoding="utf-8")
+        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        (folder / MARKER).write_text("\n".join([f"braidbench {self.about['version']}", *files, ""]))
 
     def _page(self, path: Path, template: str, **values: Any) -> None:
         path.write_text(self.environment.get_template(template).render(**values), encoding="utf-8")
@@ -202,7 +226,7 @@ def _history(path: Path) -> list[dict[str, Any]]:
     """Epochs of a cell's history; none for a submission without one, or a file that cannot be read."""
     try:
         epochs = json.loads((path / "history.json").read_text())["epochs"]
-        return [{"loss": float(e["loss"]), "valid": e["valid"]} for e in epochs]
+        return [{name: None if e[name] is None else float(e[name]) for name in ("loss", "valid")} for e in epochs]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -210,16 +234,16 @@ def _history(path: Path) -> list[dict[str, Any]]:
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
 
-def _score(value: Estimate | float | None) -> str:
+def _score(value: Estimate | float | None, decimals: int = 4) -> str:
     if isinstance(value, Estimate):
         value = value.mean
     # Adding zero turns a rounded −0.0000 into 0.0000.
-    return "–" if value is None else f"{round(value, 4) + 0.0:.4f}"
+    return "–" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
-def _pm(value: Estimate | None) -> str:
+def _pm(value: Estimate | None, decimals: int = 4) -> str:
     """Half of the 95 % interval, or nothing for one seed."""
-    return "" if value is None or value.low is None else f"± {value.mean - value.low:.4f}"
+    return "" if value is None or value.low is None else f"± {value.mean - value.low:.{decimals}f}"
 
 
 def _si(value: float | None) -> str:

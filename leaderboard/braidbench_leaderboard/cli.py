@@ -25,6 +25,7 @@ def build(results: tuple[Path, ...], output: Path, reference: str | None, as_jso
 
     DIR is made, or replaced if it holds an earlier site. Corrupt results are left out and listed.
     """
+    from braidbench.cli.show import count
     from braidbench_leaderboard.build import build_site
 
     made = build_site(results, output, reference)
@@ -33,7 +34,8 @@ def build(results: tuple[Path, ...], output: Path, reference: str | None, as_jso
     if as_json:
         click.echo(json.dumps(made.summary()))
     else:
-        click.echo(f"{made.cells} cells on {made.tasks} tasks, {made.rows} rows; open {output / 'index.html'}")
+        told = f"{count(made.cells, 'cell')} on {count(made.tasks, 'task')}, {count(made.rows, 'row')}"
+        click.echo(f"{told}; open {output / 'index.html'}")
 
 
 @leaderboard.command()

@@ -71,6 +71,7 @@ def _pair(table: Table, first: str, second: str) -> list[dict[str, Any]]:
     """One line for a pair on a task; none where they have no seed in common."""
     import numpy as np
 
+    from braidbench.errors import DataError
     from braidbench.stats import paired_interval, sign_flip_p
 
     rows = {row.label: row for row in table.rows}
@@ -81,19 +82,29 @@ def _pair(table: Table, first: str, second: str) -> list[dict[str, Any]]:
     shared = sorted(set(one) & set(other))
     if not shared:
         return []
-    name, _ = sample_scores(one[shared[0]], kind)
-    differences = np.stack([sample_scores(other[seed], kind)[1] - sample_scores(one[seed], kind)[1] for seed in shared])
+    name = ""
+    differences = []
+    for seed in shared:
+        name, rows_of_one, target, scores_of_one = sample_scores(one[seed], kind)
+        _, rows_of_other, other_target, scores_of_other = sample_scores(other[seed], kind)
+        if not (np.array_equal(rows_of_one, rows_of_other) and np.array_equal(target, other_target)):
+            raise DataError(
+                f"{one[seed]} and {other[seed]} are predictions of different rows or targets and cannot be paired; "
+                "run both cells again on the same data"
+            )
+        differences.append(scores_of_other - scores_of_one)
+    matrix = np.stack(differences)
     return [
         {
             "task": table.name,
             "first": first,
             "second": second,
             "score": name,
-            "difference": float(differences.mean()),
-            "interval": list(paired_interval(differences)),
-            "p": sign_flip_p(differences.mean(axis=0)),
+            "difference": float(matrix.mean()),
+            "interval": list(paired_interval(matrix)),
+            "p": sign_flip_p(matrix.mean(axis=0)),
             "seeds": len(shared),
-            "samples": differences.shape[1],
+            "samples": matrix.shape[1],
         }
     ]
 
@@ -106,8 +117,10 @@ def _by_seed(row: Row) -> dict[int, Path]:
     }
 
 
-def sample_scores(path: Path, kind: str | None) -> tuple[str, NDArray[np.float64]]:
-    """(what it is, (samples,)) for one cell's predictions, in the order of the split; more is better."""
+def sample_scores(
+    path: Path, kind: str | None
+) -> tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """(what it is, rows of the split, targets, score a row) of one cell's predictions, by row; more is better."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -115,13 +128,16 @@ def sample_scores(path: Path, kind: str | None) -> tuple[str, NDArray[np.float64
 
     try:
         table = pq.read_table(path).sort_by("index")
+        index = np.array(table["index"].to_pylist(), np.int64)
         prediction = np.array(table["prediction"].to_pylist(), np.float64)
-        target = np.array(table["target"].to_pylist())
+        target = np.array(table["target"].to_pylist(), np.float64)
+        if len(index) != len(np.unique(index)) or (kind != "classification" and prediction.shape != target.shape):
+            raise ValueError(f"predictions {prediction.shape}, targets {target.shape}, {len(np.unique(index))} rows")
     except Exception as error:
         # Arrow reports a damaged file in many ways; what the user needs is the file's name and the remedy.
         raise DataError(f"{path}: not a predictions file ({error}); run its cell again") from None
     if kind == "classification":
-        return "accuracy", (prediction.argmax(axis=1) == target).astype(np.float64)
+        return "accuracy", index, target, (prediction.argmax(axis=1) == target).astype(np.float64)
     if kind == "multilabel":
-        return "label accuracy", ((prediction > 0.5) == (target > 0.5)).mean(axis=1)
-    return "-squared error", -((prediction - target) ** 2).mean(axis=1)
+        return "label accuracy", index, target, ((prediction > 0.5) == (target > 0.5)).mean(axis=1)
+    return "-squared error", index, target, -((prediction - target) ** 2).mean(axis=1)

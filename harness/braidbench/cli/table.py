@@ -77,6 +77,7 @@ def as_plain(found: Table) -> dict[str, Any]:
                 "overrides": row.overrides,
                 "rank": row.rank,
                 "rank_interval": row.rank_interval,
+                "apart": row.apart,
                 "scores": {name: _plain(value) for name, value in row.scores.items()},
                 "cost": row.cost,
                 "cells": {str(result.seed): {"cell": result.cell, "status": result.status} for _, result in row.cells},
@@ -112,7 +113,10 @@ def _print(found: Table, form: str) -> None:
         "params",
         "train s",
     ]
-    rows = [[row.label, *(score(row.scores.get(name)) for name in metrics), *_tail(row)] for row in found.rows]
+    rows = [
+        [row.label, *(score(row.scores.get(name), found.decimals(name)) for name in metrics), *_tail(row)]
+        for row in found.rows
+    ]
     if form == "csv":
         _print_csv(found, head, rows)
         return
@@ -145,13 +149,13 @@ def _print_rich(found: Table, head: list[str], rows: list[list[str]]) -> None:
     Console().print(grid)
 
 
-def score(value: Estimate | None) -> str:
+def score(value: Estimate | None, decimals: int = 4) -> str:
     """``0.9133 ± 0.0096``: mean and half of the 95 % interval; no interval for one seed, a dash for none."""
     if value is None:
         return "–"
     if value.low is None:
-        return f"{value.mean:.4f}"
-    return f"{value.mean:.4f} ± {value.mean - value.low:.4f}"
+        return f"{value.mean:.{decimals}f}"
+    return f"{value.mean:.{decimals}f} ± {value.mean - value.low:.{decimals}f}"
 
 
 def _tail(row: Row) -> list[str]:

@@ -46,14 +46,20 @@ function sorted(table, column, sign) {
 
 function filter(input) {
   const table = document.getElementById(input.dataset.filter);
+  const status = document.createElement("span");
+  status.setAttribute("role", "status");
+  input.closest("label").after(status);
   input.addEventListener("input", () => {
+    let shown = 0;
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const body of table.tBodies) {
       for (const row of body.rows) {
         const text = row.cells[0].textContent.toLowerCase();
         row.hidden = !words.every((word) => text.includes(word));
+        shown += !row.hidden;
       }
     }
+    status.textContent = words.length ? ` ${shown} shown` : "";
   });
 }
 
@@ -76,7 +82,7 @@ function theme() {
 
 function embed(id, spec) {
   // The syntax tree of an expression is walked instead of evaluated, so that the page needs no permission to evaluate.
-  return vegaEmbed(`#${id}`, spec, { ast: true, actions: false, renderer: "svg", config: theme(), defaultStyle: false, tooltip: true });
+  return vegaEmbed(`#${id}`, spec, { ast: true, actions: false, renderer: "svg", config: theme(), defaultStyle: false, tooltip: { disableDefaultStyle: true } });
 }
 
 function charts() {
