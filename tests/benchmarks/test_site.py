@@ -35,7 +35,8 @@ def write_results(folder) -> None:
                     "cost": {
                         "parameters_trained": 1000 * (method + 1), "parameters_total": 1000 * (method + 1),
                         "flops_per_sample": 10_000 * (method + 1), "train_seconds": 3.0, "epochs": 20,
-                        "inference_seconds_per_sample": 1e-5, "inference_batch_size": 32, "peak_host_bytes": 500_000_000,
+                        "inference_seconds_per_sample": 1e-5, "inference_batch_size": 32,
+                        "peak_host_bytes": 500_000_000,
                     },
                     "robustness": curves, "identity": {"seed": seed, "method": {"name": f"method-{method}"}},
                     "command": f"braidbench run dataset-{task} someone/method-{method} --seed {seed}",

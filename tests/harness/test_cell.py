@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_a_result_holds_everything_that_is_promised(tmp_path):
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
     assert result.directions == {"toy/accuracy": "higher", "toy/error": "lower"}
     assert result.in_domain
-    assert result.environment.packages["torch"] == torch.__version__
+    assert result.environment.packages["torch"] == importlib.metadata.version("torch")
     assert result.environment.plugins["toy"] == "braid-toy 0.1"
     assert result.command == "braidbench run toy/pair toy/join --seed 0"
     assert parse((folder / "result.json").read_bytes(), "x").cell == result.cell

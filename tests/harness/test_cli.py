@@ -115,7 +115,7 @@ def test_where_official_files_belong(cli, tmp_path):
     assert "https://example.org/toy" in text
     assert "restricted" in text
     rows = json.loads(cli("data", "status", "toy/official", "toy/pair", "--json").stdout)
-    assert [row["state"] for row in rows][0] == "missing"
+    assert rows[0]["state"] == "missing"
     assert "official files are missing" in rows[0]["note"]
 
 
