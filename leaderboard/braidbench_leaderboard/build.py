@@ -171,6 +171,7 @@ class _Pages:
                 table.name: {row.method: (place, row) for place, row in enumerate(table.rows) if not row.overrides}
                 for table in self.tables
             },
+            tuned=sum(bool(row.overrides) for table in self.tables for row in table.rows),
             counts={state: states.count(state) for state in ("ok", "failed", "skipped")},
             corrupt=self.corrupt,
         )
