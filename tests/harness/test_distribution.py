@@ -13,7 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-PACKAGES = {"braidbench", "braidbench_leaderboard", "braidbench_multibench", "braidbench_multizoo"}
+PACKAGES = {
+    "braidbench",
+    "braidbench_interactions",
+    "braidbench_leaderboard",
+    "braidbench_multibench",
+    "braidbench_multizoo",
+}
 
 
 @pytest.fixture(scope="module")
