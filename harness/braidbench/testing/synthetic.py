@@ -209,13 +209,19 @@ def _modalities() -> dict[str, tuple[Modality, ...]]:
     }
 
 
-def _tasks() -> tuple[Task, ...]:
+def tasks() -> tuple[Task, ...]:
+    """One task of each kind."""
     score = (f"{NAMESPACE}/agreement",)
     return (
         Task("classes", "classification", score, classes=("one", "two")),
         Task("labels", "multilabel", score, classes=("one", "two", "three")),
         Task("number", "regression", score),
     )
+
+
+def combinations() -> tuple[tuple[Modality, ...], ...]:
+    """The modalities of each made-up dataset."""
+    return tuple(_modalities().values())
 
 
 def _specs() -> list[tuple[str, Spec]]:
@@ -235,7 +241,7 @@ def _specs() -> list[tuple[str, Spec]]:
                     f"{NAMESPACE}/{name}",
                     f"{here}:make_split",
                     modalities=modalities,
-                    tasks=_tasks(),
+                    tasks=tasks(),
                     encoders={m.name: Part(f"{NAMESPACE}/plain", out_dim=16) for m in modalities},
                     training=Training(epochs=80, batch_size=SAMPLES // 2, lr=0.01),
                 ),
