@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from braidbench.data import Split
 from braidbench.registry import load_target
-from braidbench.specs import Modality, Task
+from braidbench.specs import Modality
 from braidbench.testing.kit import Failed, Subject, check, require
 from braidbench.testing.synthetic import combinations, make_split, tasks
 
-STEP_SECONDS = 0.25
 
-
-def cases(subject: Subject) -> list[tuple[Any, tuple[Modality, ...], Task, Split]]:
-    """(built, declared modalities, task, split) for each combination of made-up modalities that it can serve."""
-    if "cases" not in subject.memo:
-        subject.memo["cases"] = list(_cases(subject))
-    found: list[tuple[Any, tuple[Modality, ...], Task, Split]] = subject.memo["cases"]
-    if not found:
-        raise Failed("it can serve none of the kit's combinations of modalities")
-    return found
-
-
-def _cases(subject: Subject) -> Iterator[tuple[Any, tuple[Modality, ...], Task, Split]]:
+def cases(subject: Subject) -> list[tuple[Any, tuple[Modality, ...], Split]]:
+    """(built, declared modalities, a new split) for each combination of made-up modalities that it can serve."""
     target = load_target(subject.spec)
     skip = getattr(target, "skip", None)
     task = tasks()[0]
-    for plain in combinations():
-        declared = tuple(replace(m, times=m.is_sequence) for m in plain)
-        if skip is not None and skip(declared, task):
-            continue
-        split = make_split(declared, task)
-        times = {m.name: _times(split, m, rate) for rate, m in enumerate(declared, 1) if m.times}
-        yield target(), declared, task, Split(split.columns, split.target, declared, times)
-
-
-def _times(split: Split, modality: Modality, rate: int) -> torch.Tensor:
-    """(N, T, 2): steps of equal length one after the other, shorter in each further modality."""
-    steps = split.columns[modality.name].all().shape[1]
-    edges = torch.arange(steps + 1, dtype=torch.float32) * STEP_SECONDS / rate
-    return torch.stack([edges[:-1], edges[1:]], dim=1).expand(len(split), steps, 2)
+    served = [declared for declared in combinations() if skip is None or not skip(declared, task)]
+    if not served:
+        raise Failed("it can serve none of the kit's combinations of modalities")
+    return [(target(), declared, make_split(declared, task)) for declared in served]
 
 
 @check("preprocessings")
@@ -56,7 +33,7 @@ def builds_from_its_parameters(subject: Subject) -> None:
 @check("preprocessings", needs=("builds_from_its_parameters",))
 def gives_what_it_declares(subject: Subject) -> None:
     """The same rows, in the shapes that ``modalities`` says, finite, with the same target."""
-    for built, declared, _, split in cases(subject):
+    for built, declared, split in cases(subject):
         after = built(split)
         require(len(after) == len(split), f"of {len(split)} rows it leaves {len(after)}: keep every row")
         require(torch.equal(after.target, split.target), "it changes the target or the order of the rows")
@@ -80,7 +57,7 @@ def gives_what_it_declares(subject: Subject) -> None:
 @check("preprocessings", needs=("builds_from_its_parameters",))
 def input_is_not_modified(subject: Subject) -> None:
     """The split is used again, with a corruption for instance."""
-    for built, declared, _, split in cases(subject):
+    for built, declared, split in cases(subject):
         before = {m.name: split.columns[m.name].all().clone() for m in declared}
         built(split)
         for name, old in before.items():
@@ -90,7 +67,7 @@ def input_is_not_modified(subject: Subject) -> None:
 @check("preprocessings", needs=("gives_what_it_declares",))
 def same_input_same_output(subject: Subject) -> None:
     """It draws nothing: the test split has to come out the same every time."""
-    for built, declared, _, split in cases(subject):
+    for built, declared, split in cases(subject):
         first, second = built(split), built(split)
         for modality in declared:
             same = torch.equal(first.columns[modality.name].all(), second.columns[modality.name].all())
