@@ -69,6 +69,8 @@ def test_official_files_of_the_published_format(cli, tmp_path, av_mnist):
     [row] = json.loads(done.stdout)
     assert row["status"] == "ok"
     assert row["cost"]["epochs"] == 1
+    assert "train has 55 rows where 55,000 are published" in row["deviations"]
+    assert "dataset 'av-mnist': test has 20 rows where 10,000 are published" in done.stderr
     predictions = Path(tmp_path / row["path"] / "predictions.parquet")
     assert predictions.exists()
 

@@ -362,7 +362,7 @@ def _common(cell: Cell, started: str) -> dict[str, Any]:
         "method": recipe.row,
         "seed": cell.request.seed,
         "overrides": dict(recipe.overrides),
-        "deviations": list(recipe.deviations),
+        "deviations": [*recipe.deviations, *cell.prepared.deviations],
         "directions": {name: metric.direction for name, metric in recipe.metrics.items()},
         "identity": dict(cell.identity),
         "command": command(recipe, cell.request),

@@ -46,6 +46,15 @@ class Prepared:
     fingerprint: str
     meta: Mapping[str, Any]
 
+    @property
+    def deviations(self) -> list[str]:
+        """Where official files hold other numbers of rows than their publisher's, one line a split."""
+        return [
+            f"{name} has {rows:,} rows where {self.spec.splits[name]:,} are published"
+            for name, rows in self.meta["splits"].items()
+            if self.spec.splits.get(name, rows) != rows
+        ]
+
 
 # --- source files -----------------------------------------------------------------------------------------------------
 
@@ -261,8 +270,10 @@ def check_split(spec: Dataset, split: str, columns: Columns) -> None:
     rows = _rows(columns)
     if rows == 0:
         raise DataError(f"{where}: there are no rows")
-    if split in spec.splits and spec.splits[split] != rows:
-        raise DataError(f"{where}: {rows} rows where {spec.splits[split]} are declared; are the files complete?")
+    if spec.source == "bundled" and spec.splits.get(split, rows) != rows:
+        raise DataError(
+            f"{where}: {rows} rows where {spec.splits[split]} are declared; is the package the right version?"
+        )
     for modality in spec.modalities:
         _check_modality(where, modality, columns[modality.name])
         if modality.times:

@@ -233,7 +233,8 @@ class Dataset(Spec):
     modalities: tuple[Modality, ...] = ()
     tasks: tuple[Task, ...] = ()
     splits: Mapping[str, int] = field(default_factory=dict)
-    """Rows a split, which ``prepare`` checks; a split left out is not checked."""
+    """Rows a split. A bundled dataset of another size is refused. Official files come in versions and extracts: another
+    size than the published one is noted on every result. A split left out is not checked."""
     source: Literal["bundled", "official"] = "bundled"
     area: str = ""
     licence: str = ""

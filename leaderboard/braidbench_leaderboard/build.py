@@ -171,6 +171,7 @@ class _Pages:
                 table.name: {row.method: (place, row) for place, row in enumerate(table.rows) if not row.overrides}
                 for table in self.tables
             },
+            tuned=sum(bool(row.overrides) for table in self.tables for row in table.rows),
             counts={state: states.count(state) for state in ("ok", "failed", "skipped")},
             corrupt=self.corrupt,
         )
@@ -218,8 +219,8 @@ def _task_page(dataset: str, task: str) -> str:
 
 def cell_page(result: Result) -> str:
     """Path of a cell's page below the site. Two results may share an identity, so its content counts too."""
-    told = hashlib.sha256(f"{result.finished}{result.status}{result.method}{result.seed}".encode()).hexdigest()
-    return f"cell/{result.cell[:16]}-{told[:6]}.html"
+    told = (result.cell, result.finished, result.status, result.method, result.seed)
+    return f"cell/{result.cell[:16]}-{hashlib.sha256(repr(told).encode()).hexdigest()[:12]}.html"
 
 
 def _history(path: Path) -> list[dict[str, Any]]:

@@ -134,7 +134,7 @@ CASES = {
     "column": (lambda s: s["train"].pop("series"), "column 'series' is missing"),
     "truncated": (
         lambda s: s["train"].update({k: v[:100] for k, v in s["train"].items()}),
-        "100 rows where 240 are declared; are the files complete",
+        "100 rows where 240 are declared; is the package the right version",
     ),
     "split": (lambda s: s.pop("valid"), "not train, valid, test"),
     "target": (lambda s: s["test"]["level"].__setitem__(9, np.nan), "row 9 is not finite"),

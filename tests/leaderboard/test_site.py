@@ -78,6 +78,7 @@ def test_missing_failed_and_skipped_are_shown_as_such(site):
         assert text in task
     assert "1 failed, 1 skipped" in page(site, "index.html")
     assert "broken/result.json" in page(site, "index.html")
+    assert "1 row with overrides stands on the pages of their tasks only" in page(site, "index.html")
 
 
 def test_small_errors_keep_their_digits(site):

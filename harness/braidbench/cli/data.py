@@ -90,16 +90,20 @@ def prepare(names: tuple[str, ...]) -> None:
             continue
         rows = ", ".join(f"{count} {split}" for split, count in prepared.meta["splits"].items())
         click.echo(f"{spec.name}: {rows}; {prepared.folder}")
+        for sentence in prepared.deviations:
+            click.echo(f"warning: dataset {spec.name!r}: {sentence}", err=True)
 
 
 @data.command()
 @click.argument("names", nargs=-1, required=True, metavar="DATASET…")
 def verify(names: tuple[str, ...]) -> None:
     """Hash everything again: sources against the fingerprint, the cache against its own record."""
+    from braidbench.cli.show import count
     from braidbench.preparation import verify as check
 
     for spec in _chosen(registry(), names):
         found = check(spec)
         click.echo(
-            f"{spec.name}: {found['files']} source files and the cache agree; fingerprint {found['fingerprint'][:12]}"
+            f"{spec.name}: {count(found['files'], 'source file')} and the cache agree; "
+            f"fingerprint {found['fingerprint'][:12]}"
         )

@@ -108,6 +108,10 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     found, plan = _plan(what, options)
     for sentence in plan.aside:
         click.echo(f"warning: {sentence}", err=True)
+    prepared = {p.cell.prepared.spec.name: p.cell.prepared for p in plan.cells if p.cell}
+    for name, data in prepared.items():
+        for sentence in data.deviations:
+            click.echo(f"warning: dataset {name!r}: {sentence}; its results say so", err=True)
     executor, jobs = _jobs(options, len(plan.of("to run")))
     rows = []
     with Progress(plan) as progress:

@@ -60,6 +60,7 @@ AV_MNIST = Dataset(
         Modality("audio", "audio", (1, 112, 112), summary="spectrogram, in [0, 1]"),
     ),
     tasks=(Task("digit", "classification", ("accuracy", "macro-f1"), classes=_DIGITS),),
+    splits={"train": 55_000, "valid": 5_000, "test": 10_000},
     area="multimedia",
     licence="not stated by its publisher; made from MNIST (CC BY-SA 3.0) and the Free Spoken Digit Dataset",
     homepage="https://github.com/pliang279/MultiBench",
