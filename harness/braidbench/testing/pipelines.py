@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from braidbench.cell import build, seeds
+from braidbench.cell import build, preprocessing, seeds
 from braidbench.data import Split
 from braidbench.errors import BraidbenchError, MissingPackageError
 from braidbench.recipe import CannotServeError, Recipe, find_task, resolve, rows_of
@@ -76,7 +76,7 @@ def _resolved(subject: Subject) -> list[Pipeline]:
                     continue
                 try:
                     recipe = _recipe(registry, f"{dataset}/{task.name}", method)
-                    split = make_split(recipe.modalities, task)
+                    split = _split(recipe)
                     with seeded(0):
                         # A fusion may refuse these widths, an objective this task, in their own words.
                         model, objective = build(recipe)
@@ -111,6 +111,13 @@ def _methods(subject: Subject) -> tuple[Registry, list[Method]]:
 def _recipe(registry: Registry, dataset: str, method: Method) -> Recipe:
     row = rows_of(registry, method.name, find_task(registry, dataset)[0])[0]
     return resolve(registry, dataset, row, {})
+
+
+def _split(recipe: Recipe) -> Split:
+    """What the recipe's model reads: rows as they are prepared, then the recipe's own preprocessing."""
+    names = [m.name for m in recipe.modalities]
+    prepared = tuple(m.prepared for m in recipe.dataset.modalities if m.name in names)
+    return preprocessing(recipe)(make_split(prepared, recipe.task))
 
 
 def _inputs(split: Split) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
