@@ -1,8 +1,16 @@
-"""Methods that are defined by how they train: blending, searching, translating, aligning, voting."""
+"""Methods that are defined by how they train, or by what they do to their inputs first."""
 
 from __future__ import annotations
 
 from braidbench.specs import Encoder, Fusion, Method, Objective, Preprocessing, Procedure
+from braidbench_multizoo.catalogue.heads import HEADS
+
+_HERE = "braidbench_multizoo"
+
+_BLEND = "Wang, Tran & Feiszli, What makes training multi-modal classification networks hard?, CVPR 2020"
+_ALIGN = "Chen et al., Multimodal sentiment analysis with word-level fusion and reinforcement learning, ICMI 2017"
+_ADDITIVE = "Hessel & Lee, Does my multimodal model learn cross-modal interactions?, EMNLP 2020"
+_VOTE = "Hansen & Salamon, Neural network ensembles, TPAMI 1990"
 
 ENCODERS: tuple[Encoder, ...] = ()
 
@@ -10,8 +18,54 @@ FUSIONS: tuple[Fusion, ...] = ()
 
 OBJECTIVES: tuple[Objective, ...] = ()
 
-PROCEDURES: tuple[Procedure, ...] = ()
+PROCEDURES: tuple[Procedure, ...] = (
+    Procedure("separately", f"{_HERE}.ensembles:Separately", summary="each modality's model alone, one by one"),
+    Procedure(
+        "gradient-blend", f"{_HERE}.blending:GradientBlend", citation=_BLEND,
+        summary="unimodal and multimodal losses weighed by how they generalise and overfit",
+    ),
+)  # fmt: skip
 
-PREPROCESSINGS: tuple[Preprocessing, ...] = ()
+PREPROCESSINGS: tuple[Preprocessing, ...] = (
+    Preprocessing(
+        "word-align", f"{_HERE}.alignment:WordAlign", citation=_ALIGN,
+        summary="means over each word's time span, by timestamps",
+    ),
+)  # fmt: skip
 
-METHODS: tuple[Method, ...] = ()
+METHODS: tuple[Method, ...] = (
+    Method(
+        "gradient-blend",
+        f"{_HERE}.blending:Blended",
+        summary="late fusion and unimodal heads, their losses weighed by how they generalise",
+        citation=_BLEND,
+        procedure="gradient-blend",
+        modalities=(2, None),
+        defaults={
+            **HEADS,
+            "av-mnist": {"head.hidden": 100, "training.lr": 0.01, "training.epochs": 300, "procedure.super_epochs": 30},
+            "mosi": {"head.hidden": 512, "training.weight_decay": 0.1, "procedure.super_epochs": 5},
+        },
+        proposed_on=("kinetics400",),
+    ),
+    Method(
+        "word-align",
+        summary="every modality averaged over each word's time, then one LSTM over the words",
+        citation=_ALIGN,
+        preprocessing="word-align",
+        fusion="ef-lstm",
+        encoders={"*": "identity"},
+        modalities=(2, None),
+        proposed_on=("mosi",),
+    ),
+    *(
+        Method(
+            f"ensemble-{name}", f"{_HERE}.ensembles:Ensemble", summary=summary, citation=citation,
+            procedure="separately", model={"combine": combine}, modalities=(2, None), defaults=HEADS,
+        )
+        for name, combine, summary, citation in (
+            ("additive", "add", "models trained on one modality each, their logits added", _ADDITIVE),
+            ("vote", "vote", "models trained on one modality each, a majority vote", _VOTE),
+        )
+    ),
+)  # fmt: skip

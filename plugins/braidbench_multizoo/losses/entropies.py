@@ -43,7 +43,7 @@ class RMFE(Extended):
 
     def __init__(
         self,
-        weight: float = 1e-4,
+        weight: float = 1e-5,
         noise: float = 1.0,
         copies: int = 3,
         regression: Literal["mse", "mae"] = "mse",
