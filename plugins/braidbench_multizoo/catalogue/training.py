@@ -10,13 +10,21 @@ _HERE = "braidbench_multizoo"
 _BLEND = "Wang, Tran & Feiszli, What makes training multi-modal classification networks hard?, CVPR 2020"
 _ALIGN = "Chen et al., Multimodal sentiment analysis with word-level fusion and reinforcement learning, ICMI 2017"
 _ADDITIVE = "Hessel & Lee, Does my multimodal model learn cross-modal interactions?, EMNLP 2020"
+_TRANSLATE = "Pham et al., Found in translation: learning robust joint representations, AAAI 2019"
+_CTC = "Graves et al., Connectionist temporal classification, ICML 2006"
 _VOTE = "Hansen & Salamon, Neural network ensembles, TPAMI 1990"
 
 ENCODERS: tuple[Encoder, ...] = ()
 
 FUSIONS: tuple[Fusion, ...] = ()
 
-OBJECTIVES: tuple[Objective, ...] = ()
+OBJECTIVES: tuple[Objective, ...] = (
+    Objective(
+        "mctn", f"{_HERE}.losses.translation:Translation", citation=_TRANSLATE,
+        summary="translation into the other modalities, and back",
+    ),
+    Objective("ctc", f"{_HERE}.ctc:CTC", citation=_CTC, summary="positions in order, by connectionist classification"),
+)  # fmt: skip
 
 PROCEDURES: tuple[Procedure, ...] = (
     Procedure("separately", f"{_HERE}.ensembles:Separately", summary="each modality's model alone, one by one"),
@@ -57,6 +65,31 @@ METHODS: tuple[Method, ...] = (
         encoders={"*": "identity"},
         modalities=(2, None),
         proposed_on=("mosi",),
+    ),
+    Method(
+        "mctn",
+        f"{_HERE}.translation:MCTN",
+        summary="translation of one modality into the others and back; prediction needs that one alone",
+        citation=_TRANSLATE,
+        objective="mctn",
+        encoders={"*": "identity"},
+        modalities=(2, None),
+        defaults={
+            "mosi": {
+                "objective.translation": 0.01, "objective.cycle": 0.01, "objective.regression": "mae",
+                "training.lr": 1e-4, "training.epochs": 200, "head.hidden": 64,
+            },
+        },
+        proposed_on=("mosi",),
+    ),
+    *(
+        Method(
+            f"ctc-{fusion}", f"{_HERE}.ctc:CTCAligned", summary=f"{fusion} on steps that a learned front aligns",
+            citation="Tsai et al., Multimodal transformer for unaligned multimodal language sequences, ACL 2019",
+            fusion=fusion, objective="ctc", encoders={"*": "identity"}, modalities=(2, None),
+            proposed_on=("mosi", "mosei", "iemocap"),
+        )
+        for fusion in ("ef-lstm", "raven")
     ),
     *(
         Method(
