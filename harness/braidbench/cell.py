@@ -248,7 +248,11 @@ def build(recipe: Recipe) -> tuple[Any, Any]:
     fusion = load_target(recipe.fusion.spec)(widths, **recipe.fusion.parameters)
     width = out_dim(fusion, f"fusion {recipe.fusion.spec.name!r}")
     head = Head(width, recipe.task.width, **recipe.head)
-    model = load_target(recipe.method)(encoders, fusion, head, recipe.task, takes, **recipe.model)
+    target = load_target(recipe.method)
+    own = dict(recipe.model)
+    if "modalities" in inspect.signature(target).parameters:
+        own["modalities"] = recipe.modalities
+    model = target(encoders, fusion, head, recipe.task, takes, **own)
     objective = load_target(recipe.objective.spec)(**recipe.objective.parameters)
     if hasattr(objective, "bind"):
         objective.bind(model, recipe.modalities, recipe.task)

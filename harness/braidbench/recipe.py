@@ -197,7 +197,7 @@ def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping
         load_target(method),
         given["model"],
         what=f"the model of method {method.name!r}",
-        reserved=("encoders", "fusion", "head", "task", "takes"),
+        reserved=("encoders", "fusion", "head", "task", "takes", "modalities"),
     )
     objective = _chosen(registry, "objectives", parts["objective"].name, given["objective"])
     fusion = _chosen(registry, "fusions", parts["fusion"].name, given["fusion"], reserved=("in_dims",))

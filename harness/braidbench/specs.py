@@ -356,8 +356,8 @@ class Method(Spec):
     """A named recipe: the leaderboard's row. Every part is a name or a :class:`Part`.
 
     ``target`` is the model, built with ``(encoders, fusion, head, task, takes, **model)`` as
-    :class:`braidbench.model.MultimodalModel` is, and called like it. Its static method ``presents(modalities)``, if it
-    has one, says in which form its fusion meets the modalities.
+    :class:`braidbench.model.MultimodalModel` is (and with ``modalities``, if it asks for them), and called like it. Its
+    static method ``presents(modalities)``, if it has one, says in which form its fusion meets the modalities.
 
     ``encoders`` replaces the dataset's encoders: ``{"*": …}`` for every modality, or by kind. ``each_modality=True``
     makes one row a modality, ``name[modality]``, trained on that modality alone. ``defaults`` maps a dataset's name

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -63,6 +63,8 @@ class Settings:
     """+1 where a higher score is better, −1 where a lower one is."""
     seeds: Mapping[str, int]
     accelerator: Accelerator
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights :func:`train` leaves the model with: the best on validation, or the last."""
     checkpoint: Path | None = None
     progress: Callable[[int, int, float], None] = lambda epoch, epochs, score: None
     history: History = field(default_factory=History)
@@ -113,7 +115,8 @@ def make_accelerator(device: str = "auto") -> Accelerator:
 
 
 def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
-    """Train ``model`` in place and leave it with the weights of its best validation epoch.
+    """Train ``model`` in place and leave it with the weights of its best validation epoch (or the last, as ``keep``
+    says).
 
     Raises NonFiniteLossError after an epoch whose loss is not finite.
     """
@@ -150,7 +153,7 @@ def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
             _save(settings.checkpoint, state, model, optimizer)
             after = time.perf_counter()
             checkpoint_due = after + (after - before) / CHECKPOINT_SHARE
-    if state.best_weights is not None:
+    if state.best_weights is not None and settings.keep == "best":
         model.load_state_dict(state.best_weights)
     _record(settings, state.history)
     return state.history
