@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,27 @@ class Cli:
             [*self.command, *arguments], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **env},
         )  # fmt: skip
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Callable[..., tuple[Path, dict[str, str]]]:
+    """A function that writes a distribution as an installer would leave it: (its folder, an environment that has it).
+
+    ``plugin("rare", "2.0", rare="…", rare_parts="…")``: its name, its version, and the source of its modules, of which
+    the one that is called like the distribution has the hooks.
+    """
+
+    def write(name: str, version: str, **modules: str) -> tuple[Path, dict[str, str]]:
+        folder = tmp_path / f"site-{name}"
+        info = folder / f"{name}-{version}.dist-info"
+        info.mkdir(parents=True)
+        for module, source in modules.items():
+            (folder / f"{module}.py").write_text(textwrap.dedent(source))
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[braidbench.v1]\n{name} = {name}\n")
+        return folder, {"PYTHONPATH": os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])}
+
+    return write
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from braidbench.specs import Objective as Objective
     from braidbench.specs import PackageFile as PackageFile
     from braidbench.specs import Part as Part
+    from braidbench.specs import Preprocessing as Preprocessing
     from braidbench.specs import Procedure as Procedure
     from braidbench.specs import Task as Task
     from braidbench.specs import Training as Training
@@ -38,13 +39,14 @@ _HOMES = {
     **dict.fromkeys(
         (
             "Command", "Corruption", "Dataset", "Encoder", "Executor", "Fusion", "Measure", "Method", "Metric",
-            "Modality", "Objective", "PackageFile", "Part", "Procedure", "Task", "Training",
+            "Modality", "Objective", "PackageFile", "Part", "Preprocessing",
+            "Procedure", "Task", "Training",
         ),
         "braidbench.specs",
     ),
 }  # fmt: skip
 
-__all__ = [*_HOMES, "testing"]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
@@ -65,4 +67,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*__all__, "testing", "__version__"])

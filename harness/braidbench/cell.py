@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from braidbench.environment import environment, is_main_process
 from braidbench.errors import BraidbenchError, DataError, StorageError, UsageError
@@ -29,6 +29,9 @@ from braidbench.recipe import Recipe
 from braidbench.registry import Registry, load_target, registry
 from braidbench.results import FailureKind, Result
 from braidbench.store import RESULT, Store
+
+if TYPE_CHECKING:
+    from braidbench.data import Split
 
 IDENTITY_VERSION = 1
 PROTOCOL_VERSION = 1
@@ -154,7 +157,8 @@ def _run(found: Registry, cell: Cell, started: str, progress: Callable[[int, int
     _make_deterministic(request.threads)
     accelerator = make_accelerator(request.device)
     names = tuple(m.name for m in recipe.modalities)
-    splits = {name: open_split(cell.prepared, name, recipe.task, names) for name in ("train", "valid")}
+    before = preprocessing(recipe)
+    splits = {name: before(open_split(cell.prepared, name, recipe.task, names)) for name in ("train", "valid")}
     primary = next(iter(recipe.metrics.values()))
     primary_score = load_target(primary)
     memory = PeakMemory(accelerator.device)
@@ -177,7 +181,8 @@ def _run(found: Registry, cell: Cell, started: str, progress: Callable[[int, int
     peak = memory.host(), memory.on_device()
 
     # The test split is opened here, after selection, and read once.
-    test = open_split(cell.prepared, "test", recipe.task, names)
+    raw = open_split(cell.prepared, "test", recipe.task, names)
+    test = before(raw)
     batch_size = 4 * recipe.training.batch_size
     prediction, target = predict(model, test, recipe.task, batch_size)
     scores = score(recipe.metrics, prediction, target)
@@ -208,15 +213,24 @@ def _run(found: Registry, cell: Cell, started: str, progress: Callable[[int, int
     )
     accelerator.free_memory()
     if request.robustness:
-        result = result.model_copy(update={"robustness": _curves(found, cell, model, test)})
+        result = result.model_copy(update={"robustness": _curves(found, cell, model, raw)})
     return result
+
+
+def preprocessing(recipe: Recipe) -> Callable[[Split], Split]:
+    """What turns a split as it was prepared into one that the recipe's model reads."""
+    chosen = recipe.preprocessing
+    if chosen is None:
+        return lambda split: split
+    function: Callable[[Split], Split] = load_target(chosen.spec)(**chosen.parameters)
+    return function
 
 
 def build(recipe: Recipe) -> tuple[Any, Any]:
     """The untrained model and its objective, drawn from torch's global generator in a fixed order."""
     from torch import nn
 
-    from braidbench.model import Head, MultimodalModel, out_dim
+    from braidbench.model import Head, out_dim
 
     takes = recipe.fusion.spec.takes
     encoders: dict[str, Any] = {}
@@ -233,8 +247,15 @@ def build(recipe: Recipe) -> tuple[Any, Any]:
     widths = [out_dim(encoder, f"encoder {recipe.encoders[name].spec.name!r}") for name, encoder in encoders.items()]
     fusion = load_target(recipe.fusion.spec)(widths, **recipe.fusion.parameters)
     width = out_dim(fusion, f"fusion {recipe.fusion.spec.name!r}")
-    model = MultimodalModel(encoders, fusion, Head(width, recipe.task.width, **recipe.head), recipe.task, takes)
+    head = Head(width, recipe.task.width, **recipe.head)
+    target = load_target(recipe.method)
+    own = dict(recipe.model)
+    if "modalities" in inspect.signature(target).parameters:
+        own["modalities"] = recipe.modalities
+    model = target(encoders, fusion, head, recipe.task, takes, **own)
     objective = load_target(recipe.objective.spec)(**recipe.objective.parameters)
+    if hasattr(objective, "bind"):
+        objective.bind(model, recipe.modalities, recipe.task)
     if isinstance(objective, nn.Module):
         # Its parameters are then trained, saved and counted with the model's.
         model.objective = objective
@@ -278,7 +299,7 @@ def predictions_parquet(prediction: Any, target: Any) -> bytes:
 # --- robustness on a trained cell -------------------------------------------------------------------------------------
 
 
-def _curves(found: Registry, cell: Cell, model: Any, test: Any) -> list[Any]:
+def _curves(found: Registry, cell: Cell, model: Any, test: Split) -> list[Any]:
     from braidbench.evaluation.robustness import curves
 
     return curves(
@@ -290,6 +311,7 @@ def _curves(found: Registry, cell: Cell, model: Any, test: Any) -> list[Any]:
         cell.recipe.metrics,
         seed=seeds(cell.request.seed)["corruption"],
         batch_size=4 * cell.recipe.training.batch_size,
+        preprocessing=preprocessing(cell.recipe),
     )
 
 
@@ -404,7 +426,8 @@ def _keep(cell: Cell, result: Result) -> Result:
     if is_main_process():
         write_text(cell.folder / RESULT, result.model_dump_json(indent=1) + "\n")
         if result.status == "ok":
-            (cell.folder / CHECKPOINT).unlink(missing_ok=True)
+            for path in cell.folder.glob(f"{Path(CHECKPOINT).stem}*"):
+                path.unlink(missing_ok=True)
     return result
 
 

@@ -95,12 +95,23 @@ class Column:
 
 
 class Split:
-    """One split for one task: the inputs of some modalities and the target."""
+    """One split for one task: the inputs of some modalities and the target.
 
-    def __init__(self, columns: dict[str, Column], target: Tensor, modalities: tuple[Modality, ...]) -> None:
+    ``times[name]`` is (N, T, 2), the second at which each step starts and ends, of the modalities that declare it;
+    preprocessings read it, models do not.
+    """
+
+    def __init__(
+        self,
+        columns: dict[str, Column],
+        target: Tensor,
+        modalities: tuple[Modality, ...],
+        times: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.columns = columns
         self.target = target
         self.modalities = modalities
+        self.times = dict(times or {})
 
     def __len__(self) -> int:
         return len(self.target)
@@ -136,7 +147,8 @@ class Split:
     def only(self, names: tuple[str, ...]) -> Split:
         """The same rows with some of the modalities."""
         kept = tuple(m for m in self.modalities if m.name in names)
-        return Split({m.name: self.columns[m.name] for m in kept}, self.target, kept)
+        times = {name: spans for name, spans in self.times.items() if name in names}
+        return Split({m.name: self.columns[m.name] for m in kept}, self.target, kept, times)
 
     def with_input(self, name: str, values: Tensor) -> Split:
         """The same rows with another content of one modality; steps beyond a sequence's end are zero again."""
@@ -144,7 +156,7 @@ class Split:
         if lengths is not None:
             past = torch.arange(values.shape[1]) >= lengths[:, None]
             values = values.masked_fill(past.reshape(*past.shape, *(1,) * (values.ndim - 2)), 0.0)
-        return Split({**self.columns, name: Column.of(values, lengths)}, self.target, self.modalities)
+        return Split({**self.columns, name: Column.of(values, lengths)}, self.target, self.modalities, self.times)
 
 
 def open_split(prepared: Prepared, split: str, task: Task, modalities: tuple[str, ...] | None = None) -> Split:
@@ -162,7 +174,8 @@ def open_split(prepared: Prepared, split: str, task: Task, modalities: tuple[str
         ) from error
     chosen = tuple(m.prepared for m in prepared.spec.modalities if modalities is None or m.name in modalities)
     columns = {modality.name: _column(modality, table.column(modality.name)) for modality in chosen}
-    return Split(columns, _target(task, table.column(f"target:{task.name}")), chosen)
+    times = {m.name: _ragged((2,), table.column(f"{m.name}:times")).all() for m in chosen if m.times}
+    return Split(columns, _target(task, table.column(f"target:{task.name}")), chosen, times)
 
 
 def _column(modality: Modality, chunked: Any) -> Column:
@@ -170,7 +183,7 @@ def _column(modality: Modality, chunked: Any) -> Column:
 
     shape = modality.shape
     if pa.types.is_large_list(chunked.type):
-        return _ragged(modality, chunked)
+        return _ragged(shape, chunked)
     # A fixed-size list's values of one chunk, honouring the chunk's offset, without a copy.
     arrays = [chunk.flatten().to_numpy(zero_copy_only=True) for chunk in chunked.chunks]
     steps = (chunked.type.list_size // int(np.prod(shape)),) if modality.is_sequence else ()
@@ -191,8 +204,8 @@ def _read_only(array: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _ragged(modality: Modality, chunked: Any) -> Column:
-    width = int(np.prod(modality.shape))
+def _ragged(shape: tuple[int, ...], chunked: Any) -> Column:
+    width = int(np.prod(shape))
     counts: list[np.ndarray[Any, Any]] = []
     values: list[np.ndarray[Any, Any]] = []
     for chunk in chunked.chunks:
@@ -203,7 +216,7 @@ def _ragged(modality: Modality, chunked: Any) -> Column:
     flat = np.concatenate(values).reshape(-1, width)
     padded = np.zeros((len(lengths), max(int(lengths.max()), 1), width), flat.dtype)
     padded[np.arange(padded.shape[1]) < lengths[:, None]] = flat
-    return Column.of(torch.from_numpy(padded.reshape(*padded.shape[:2], *modality.shape)), torch.from_numpy(lengths))
+    return Column.of(torch.from_numpy(padded.reshape(*padded.shape[:2], *shape)), torch.from_numpy(lengths))
 
 
 def _target(task: Task, chunked: Any) -> Tensor:

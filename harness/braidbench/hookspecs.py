@@ -49,6 +49,11 @@ def register_procedures() -> Iterable[specs.Procedure]:  # type: ignore[empty-bo
 
 
 @hookspec
+def register_preprocessings() -> Iterable[specs.Preprocessing]:  # type: ignore[empty-body]
+    """Preprocessings: what a method does to its inputs before any model sees them."""
+
+
+@hookspec
 def register_methods() -> Iterable[specs.Method]:  # type: ignore[empty-body]
     """Methods: named recipes of fusion, objective, procedure and encoders. The leaderboard's rows."""
 

@@ -31,6 +31,7 @@ class Head(nn.Module):
 
     def __init__(self, in_dim: int, width: int, hidden: int = 64, dropout: float = 0.0) -> None:
         super().__init__()
+        self.width, self.hidden, self.dropout = width, hidden, dropout
         layers: list[nn.Module] = []
         if hidden:
             layers += [nn.Linear(in_dim, hidden), nn.ReLU()]
@@ -42,6 +43,10 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.layers(x)
         return result
+
+    def resized(self, in_dim: int) -> Head:
+        """A new head of the same form for another width of input."""
+        return Head(in_dim, self.width, self.hidden, self.dropout)
 
 
 class MultimodalModel(nn.Module):

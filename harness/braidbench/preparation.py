@@ -260,6 +260,7 @@ def _rows(columns: Columns) -> int:
 def check_split(spec: Dataset, split: str, columns: Columns) -> None:
     where = f"dataset {spec.name!r}, split {split!r}"
     wanted = [m.name for m in spec.modalities] + [t.target for t in spec.tasks]
+    wanted += [f"{m.name}:times" for m in spec.modalities if m.times]
     for name in wanted:
         if name not in columns:
             raise DataError(f"{where}: column {name!r} is missing; there are {', '.join(columns)}")
@@ -275,6 +276,8 @@ def check_split(spec: Dataset, split: str, columns: Columns) -> None:
         )
     for modality in spec.modalities:
         _check_modality(where, modality, columns[modality.name])
+        if modality.times:
+            _check_times(where, modality, columns[modality.name], columns[f"{modality.name}:times"])
     for task in spec.tasks:
         _check_target(where, task, np.asarray(columns[task.target]))
 
@@ -304,6 +307,15 @@ def _check_modality(where: str, modality: Modality, column: Array | list[Array])
                     f"{at}: {value[place]} at {place if row is not None else f'row {place[0]}, {place[1:]}'}; "
                     "inputs must be finite (declare missing='mask' if NaN means not observed)"
                 )
+
+
+def _check_times(where: str, modality: Modality, column: Array | list[Array], times: Array | list[Array]) -> None:
+    for row, (value, spans) in enumerate(zip(column, times, strict=True)):
+        at = f"{where}, modality {modality.name!r}, times of row {row}"
+        if np.shape(spans) != (len(value), 2):
+            raise DataError(f"{at}: shape {np.shape(spans)} where {(len(value), 2)} is due, a start and an end a step")
+        if not np.isfinite(spans).all() or (np.asarray(spans)[:, 0] > np.asarray(spans)[:, 1]).any():
+            raise DataError(f"{at}: a step does not end, or ends before it starts")
 
 
 def _check_target(where: str, task: Task, target: Array) -> None:
@@ -402,6 +414,12 @@ def _write_split(
             values = transform(modality, column, statistics[modality.name])
             width = size * (column.shape[1] if modality.is_sequence else 1)
             fields[modality.name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+        if modality.times:
+            spans = [np.asarray(value, np.float32).reshape(-1) for value in columns[f"{modality.name}:times"]]
+            offsets = np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64)
+            fields[f"{modality.name}:times"] = pa.LargeListArray.from_arrays(
+                pa.array(offsets), pa.array(np.concatenate(spans))
+            )
     for task in spec.tasks:
         target = np.asarray(columns[task.target])
         if task.kind == "classification":

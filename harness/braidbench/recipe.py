@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from braidbench.errors import UsageError
+from braidbench.errors import PluginError, UsageError
 from braidbench.evaluation.scores import metrics_of
 from braidbench.registry import Registry, check_parameters, did_you_mean, load_target
 from braidbench.sources import source_hash
 from braidbench.specs import Dataset, Encoder, Fusion, Method, Metric, Modality, Objective, Part, Spec, Task, Training
 
-PARTS = ("encoder", "fusion", "head", "objective", "procedure", "training")
+PARTS = ("encoder", "preprocessing", "fusion", "head", "model", "objective", "procedure", "training")
 
 _ROW = re.compile(r"(?P<method>[^\[\]]+)(\[(?P<modality>[^\[\]]+)\])?")
 
@@ -46,11 +46,14 @@ class Recipe:
     method: Method
     row: str
     modalities: tuple[Modality, ...]
+    """As the model reads them: with an observation mask's channels, and after preprocessing."""
+    preprocessing: Chosen | None
     encoders: Mapping[str, Chosen]
     fusion: Chosen
     objective: Chosen
     procedure: Chosen
     head: Mapping[str, Any]
+    model: Mapping[str, Any]
     training: Training
     metrics: Mapping[str, Metric]
     overrides: Mapping[str, Any]
@@ -62,6 +65,7 @@ class Recipe:
             "dataset": {"name": self.dataset.name, "version": self.dataset.version, "task": self.task.name},
             "modalities": [m.name for m in self.modalities],
             "method": {"name": self.method.name, "version": self.method.version},
+            **self._own(),
             "encoders": {name: chosen.identity() for name, chosen in self.encoders.items()},
             "fusion": self.fusion.identity(),
             "objective": self.objective.identity(),
@@ -70,6 +74,16 @@ class Recipe:
             "training": _plain(asdict(self.training)),
             "metrics": {name: _named(metric) for name, metric in self.metrics.items()},
         }
+
+    def _own(self) -> dict[str, Any]:
+        """What most methods have none of: it enters only where there is something, so that the others keep theirs."""
+        parts: dict[str, Any] = {}
+        if self.preprocessing is not None:
+            parts["preprocessing"] = self.preprocessing.identity()
+        if self.method.target != Method.target:
+            # The core's own model is covered by the protocol's version.
+            parts["model"] = {"source": source_hash(self.method.target), "parameters": _plain(self.model)}
+        return parts
 
 
 def _named(spec: Spec) -> dict[str, Any]:
@@ -159,6 +173,10 @@ def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping
 
     given: dict[str, dict[str, Any]] = {part: {} for part in PARTS if part != "encoder"}
     given["head"] |= method.head
+    given["model"] |= method.model
+    before = None if method.preprocessing is None else Part.of(method.preprocessing)
+    if before is not None:
+        given["preprocessing"] |= before.parameters
     parts = {kind: Part.of(getattr(method, kind)) for kind in ("fusion", "objective", "procedure")}
     for kind, part in parts.items():
         given[kind] |= part.parameters
@@ -167,7 +185,20 @@ def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping
     for source, changes in (("the method's defaults", own), ("--set", overrides)):
         for key, value in changes.items():
             _apply(key, value, given, encoders, dataset, source)
+    if before is None and given["preprocessing"]:
+        raise UsageError(f"method {method.name!r} has no preprocessing: leave preprocessing.… out")
 
+    preprocessing = None
+    if before is not None:
+        preprocessing = _chosen(registry, "preprocessings", before.name, given["preprocessing"])
+        _ask(preprocessing.spec, modalities, task)
+        modalities = _preprocessed(preprocessing, modalities)
+    model = check_parameters(
+        load_target(method),
+        given["model"],
+        what=f"the model of method {method.name!r}",
+        reserved=("encoders", "fusion", "head", "task", "takes", "modalities"),
+    )
     objective = _chosen(registry, "objectives", parts["objective"].name, given["objective"])
     fusion = _chosen(registry, "fusions", parts["fusion"].name, given["fusion"], reserved=("in_dims",))
     chosen = {
@@ -177,6 +208,13 @@ def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping
     }
     metrics = metrics_of(registry, task)
     _check_fit(task, modalities, chosen, fusion.spec, objective.spec, metrics)
+    procedure = _chosen(registry, "procedures", parts["procedure"].name, given["procedure"])
+    for modality in modalities:
+        _ask(chosen[modality.name].spec, (modality,), task)
+    for spec in (method, procedure.spec, objective.spec):
+        _ask(spec, modalities, task)
+    present = getattr(load_target(method), "presents", None)
+    _ask(fusion.spec, modalities if present is None else present(modalities), task)
     training = _training(dataset, given["training"])
     from braidbench.model import Head
 
@@ -186,11 +224,13 @@ def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping
         method=method,
         row=f"{method.name}[{modality_name}]" if modality_name else method.name,
         modalities=modalities,
+        preprocessing=preprocessing,
         encoders=chosen,
         fusion=fusion,
         objective=objective,
-        procedure=_chosen(registry, "procedures", parts["procedure"].name, given["procedure"]),
+        procedure=procedure,
         head=check_parameters(Head, given["head"], what="the head", reserved=("in_dim", "width")),
+        model=model,
         training=training,
         metrics=metrics,
         overrides=_plain(dict(sorted(overrides.items()))),
@@ -219,6 +259,21 @@ def _count(what: str, count: int, low: int, high: int | None) -> None:
     if count < low or (high is not None and count > high):
         wanted = f"at least {low}" if high is None else str(low) if low == high else f"{low} to {high}"
         raise CannotServeError(f"{what} takes {wanted} modalities; there are {count}")
+
+
+def _preprocessed(chosen: Chosen, modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    found = tuple(load_target(chosen.spec)(**chosen.parameters).modalities(modalities))
+    if [m.name for m in found] != [m.name for m in modalities]:
+        raise PluginError(f"preprocessing {chosen.spec.name!r} must keep the modalities' names and their order")
+    return found
+
+
+def _ask(spec: Spec, modalities: tuple[Modality, ...], task: Task) -> None:
+    """Let a component say why it cannot serve these modalities and this task."""
+    skip = getattr(load_target(spec), "skip", None)
+    reason = None if skip is None else skip(modalities, task)
+    if reason:
+        raise CannotServeError(f"{spec.kind} {spec.name!r}: {reason}")
 
 
 def _encoder_part(

@@ -72,7 +72,12 @@ def _part(name: str, parameters: Mapping[str, Any]) -> Part:
 
 @dataclass(frozen=True)
 class Spec:
-    """What every declaration has. ``version`` is raised by the author when the component's behaviour changes."""
+    """What every declaration has. ``version`` is raised by the author when the component's behaviour changes.
+
+    The target of an encoder, fusion, objective, procedure, preprocessing or method may have a static method
+    ``skip(modalities, task)``: the reason, in one sentence, why it cannot serve these modalities (an encoder is asked
+    about its own) and this task, or None. Plans skip such a cell with that reason.
+    """
 
     kind: ClassVar[str] = ""
     name: str
@@ -99,7 +104,8 @@ class Modality:
     width)`` in [0, 1]; a table row ``(features,)``; a sequence of ``length`` steps at most has ``shape``
     ``(features,)`` a step. ``normalise="standard"`` asks the core to shift and scale each feature by the training
     split's mean and deviation. ``missing="mask"`` says that NaN means "not observed": the core replaces it by the mean
-    (0 after normalising) and appends one channel a feature that is 1 where the value was observed.
+    (0 after normalising) and appends one channel a feature that is 1 where the value was observed. ``times=True`` says
+    that the loader gives a column ``"<name>:times"`` too: (steps, 2), the second at which each step starts and ends.
     """
 
     name: str
@@ -109,8 +115,11 @@ class Modality:
     normalise: Literal["none", "standard"] = "none"
     missing: Literal["error", "mask"] = "error"
     summary: str = ""
+    times: bool = False
 
     def __post_init__(self) -> None:
+        if self.times and self.length is None:
+            raise PluginError(f"modality {self.name!r}: times=True is for a sequence; give its length")
         if not _LOCAL_NAME.fullmatch(self.name):
             raise PluginError(f"modality name {self.name!r}: use letters, digits, and - _ + inside")
         if self.kind not in MODALITY_KINDS:
@@ -294,7 +303,9 @@ class Fusion(Spec):
 @dataclass(frozen=True)
 class Objective(Spec):
     """The training loss. Built with ``(**parameters)``, called with ``(output, batch, model)``; gives named terms that
-    are summed. A module with parameters of its own is trained with the model."""
+    are summed. A module with parameters of its own is trained with the model. If it has ``bind(model, modalities,
+    task)``, that is called once after the model is built: there it makes what depends on the model's widths (decoders,
+    critics)."""
 
     kind: ClassVar[str] = "objective"
     tasks: tuple[str, ...] = ()
@@ -329,8 +340,24 @@ class Procedure(Spec):
 
 
 @dataclass(frozen=True)
+class Preprocessing(Spec):
+    """What a method does to its inputs before any model sees them.
+
+    Built with ``(**parameters)``; ``modalities(modalities)`` gives the modalities as they are afterwards; called with a
+    :class:`braidbench.data.Split` it gives another one with the same rows. It learns nothing from the data. Robustness
+    is measured by corrupting what comes before it.
+    """
+
+    kind: ClassVar[str] = "preprocessing"
+
+
+@dataclass(frozen=True)
 class Method(Spec):
     """A named recipe: the leaderboard's row. Every part is a name or a :class:`Part`.
+
+    ``target`` is the model, built with ``(encoders, fusion, head, task, takes, **model)`` as
+    :class:`braidbench.model.MultimodalModel` is (and with ``modalities``, if it asks for them), and called like it. Its
+    static method ``presents(modalities)``, if it has one, says in which form its fusion meets the modalities.
 
     ``encoders`` replaces the dataset's encoders: ``{"*": …}`` for every modality, or by kind. ``each_modality=True``
     makes one row a modality, ``name[modality]``, trained on that modality alone. ``defaults`` maps a dataset's name
@@ -343,7 +370,10 @@ class Method(Spec):
     objective: str | Part = "supervised"
     procedure: str | Part = "supervised"
     encoders: Mapping[str, str | Part] | None = None
+    preprocessing: str | Part | None = None
     head: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the model's own, beside its parts."""
     each_modality: bool = False
     modalities: tuple[int, int | None] = (1, None)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -390,7 +420,8 @@ class Command(Spec):
 KINDS: dict[str, type[Spec]] = {
     f"{spec.kind}s": spec
     for spec in (
-        Dataset, Encoder, Fusion, Objective, Metric, Procedure, Method, Corruption, Measure, Executor, Command,
+        Dataset, Encoder, Fusion, Objective, Metric, Procedure, Preprocessing, Method, Corruption, Measure, Executor,
+        Command,
     )
 }  # fmt: skip
 """Every kind by its plural, in the order of the documentation."""

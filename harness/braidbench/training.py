@@ -13,9 +13,9 @@ import math
 import pickle
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -63,10 +63,38 @@ class Settings:
     """+1 where a higher score is better, −1 where a lower one is."""
     seeds: Mapping[str, int]
     accelerator: Accelerator
+    keep: Literal["best", "last"] = "best"
+    """Which epoch's weights :func:`train` leaves the model with: the best on validation, or the last."""
     checkpoint: Path | None = None
     progress: Callable[[int, int, float], None] = lambda epoch, epochs, score: None
     history: History = field(default_factory=History)
-    """What :func:`train` did last."""
+    """What :func:`train` did, in all phases."""
+    parent: Settings | None = None
+
+    def phase(self, name: str, **changes: Any) -> Settings:
+        """Settings for one part of a procedure that trains more than once.
+
+        ``train(model, data, settings.phase("audio"))``: the part has a checkpoint of its own under ``name`` (letters,
+        digits, ``-``), so that an interrupted cell goes on in the right part, and its epochs and seconds are added to
+        the cell's. ``changes`` replace any field.
+        """
+        path = self.checkpoint
+        own = None if path is None else path.with_name(f"{path.stem}-{name}{path.suffix}")
+        return replace(self, **{"checkpoint": own, "history": History(), **changes}, parent=self)
+
+
+def _record(settings: Settings, history: History) -> None:
+    """Keep what a run of :func:`train` did; in a phase, the cell's history goes on with it."""
+    settings.history = history
+    parent = settings.parent
+    while parent is not None:
+        past = len(parent.history.epochs)
+        parent.history.epochs += history.epochs
+        parent.history.best = past + history.best
+        parent.history.seconds += history.seconds
+        if history.resumed_at is not None:
+            parent.history.resumed_at = past + history.resumed_at
+        parent = parent.parent
 
 
 @dataclass
@@ -87,7 +115,8 @@ def make_accelerator(device: str = "auto") -> Accelerator:
 
 
 def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
-    """Train ``model`` in place and leave it with the weights of its best validation epoch.
+    """Train ``model`` in place and leave it with the weights of its best validation epoch (or the last, as ``keep``
+    says).
 
     Raises NonFiniteLossError after an epoch whose loss is not finite.
     """
@@ -124,9 +153,9 @@ def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
             _save(settings.checkpoint, state, model, optimizer)
             after = time.perf_counter()
             checkpoint_due = after + (after - before) / CHECKPOINT_SHARE
-    if state.best_weights is not None:
+    if state.best_weights is not None and settings.keep == "best":
         model.load_state_dict(state.best_weights)
-    settings.history = state.history
+    _record(settings, state.history)
     return state.history
 
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -53,25 +50,13 @@ PARTS = """
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """A folder with the plugin as an installer would leave it."""
-    folder = tmp_path / "site"
-    info = folder / "rare-2.0.dist-info"
-    info.mkdir(parents=True)
-    (folder / "rare.py").write_text(textwrap.dedent(PLUGIN))
-    (folder / "rare_parts.py").write_text(textwrap.dedent(PARTS))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rare\nVersion: 2.0\n")
-    (info / "entry_points.txt").write_text("[braidbench.v1]\nrare = rare\n")
-    return folder
+def env(plugin) -> dict[str, str]:
+    return plugin("rare", "2.0", rare=PLUGIN, rare_parts=PARTS)[1]
 
 
-@pytest.fixture
-def env(site: Path) -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join([str(site), os.environ["PYTHONPATH"]])}
-
-
-def test_they_are_registered_with_their_kind(site, monkeypatch):
-    monkeypatch.syspath_prepend(str(site))
+def test_they_are_registered_with_their_kind(plugin, monkeypatch):
+    folder, _ = plugin("rare", "2.0", rare=PLUGIN, rare_parts=PARTS)
+    monkeypatch.syspath_prepend(str(folder))
     found = Registry(importlib.metadata.entry_points(group="braidbench.v1"))
     for kind, name, spec in (
         ("commands", "shout", Command),

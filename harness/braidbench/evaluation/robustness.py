@@ -8,7 +8,7 @@ meet (:mod:`braidbench.summary`), on the curves that this module measures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -43,13 +43,15 @@ def curves(
     seed: int,
     batch_size: int,
     severities: Sequence[float] = SEVERITIES,
+    preprocessing: Callable[[Split], Split] = lambda split: split,
 ) -> list[Curve]:
     """Every applicable corruption of every modality that the model reads, scored at each severity.
 
-    ``raw`` are the modalities as declared: the channels of an observation mask are left as they are. Severity 0 must
-    change nothing; a corruption that does is refused.
+    ``split`` and ``raw`` are as they were prepared and declared: a method's ``preprocessing`` comes after the
+    corruption, and the channels of an observation mask are left as they are. Severity 0 must change nothing; a
+    corruption that does is refused.
     """
-    clean, target = predict(model, split, task, batch_size)
+    clean, target = predict(model, preprocessing(split), task, batch_size)
     found: list[Curve] = []
     for modality in split.modalities:
         values = split.columns[modality.name].all()
@@ -71,7 +73,9 @@ def curves(
                 if severity == 0:
                     points.append(score(metrics, clean, target))
                     continue
-                prediction, _ = predict(model, split.with_input(modality.name, changed), task, batch_size)
+                prediction, _ = predict(
+                    model, preprocessing(split.with_input(modality.name, changed)), task, batch_size
+                )
                 points.append(score(metrics, prediction, target))
             source = f"{corruption.version}-{source_hash(corruption.target)}"
             for name, metric in metrics.items():

@@ -159,22 +159,40 @@ def _fusion_cases(subject: Subject) -> Iterator[Case]:
     parameters = check_parameters(target, {}, what=f"fusion {spec.name!r}", reserved=("in_dims",))
     for count in _counts(spec):
         dims = [DIMENSIONS[index % len(DIMENSIONS)] for index in range(count)]
-        # The last of several is one step long without lengths, as the core hands over a vector.
-        lengths = [
-            (STEPS - index if index + 1 < count or count == 1 else None) if spec.takes == "sequences" else None
-            for index in range(count)
-        ]
+        modalities = _fusion_modalities(subject, target, dims)
+        if modalities is None:
+            continue
         yield Case(
             label=f"{count} modalities of {' and '.join(map(str, dims))} numbers",
             claims=(f"fuses {count} modalities",),
-            modalities=tuple(
-                Modality(f"m{index}", "time_series" if steps else "tabular", (size,), length=steps)
-                for index, (size, steps) in enumerate(zip(dims, lengths, strict=True))
-            ),
+            modalities=modalities,
             build=lambda dims=dims: target(list(dims), **parameters),  # type: ignore[misc]
             fusion=True,
             takes=spec.takes,
         )
+
+
+def _fusion_modalities(subject: Subject, target: Any, dims: list[int]) -> tuple[Modality, ...] | None:
+    """Modalities of these widths, the hardest that the fusion does not skip: sequences of unequal lengths and a vector,
+    which the core hands over as one step without lengths; then sequences of unequal, then of equal lengths."""
+    count = len(dims)
+    patterns: list[list[int | None]] = [[None] * count]
+    if subject.spec.takes == "sequences":
+        unequal = [STEPS - index for index in range(count)]
+        mixed: list[int | None] = [*unequal[:-1], None if count > 1 else STEPS]
+        patterns = [mixed, [*unequal], [STEPS] * count]
+    skip = getattr(target, "skip", None)
+    task = synthetic.tasks()[0]
+    for lengths in patterns:
+        modalities = tuple(
+            Modality(f"m{index}", "time_series" if steps else "tabular", (size,), length=steps)
+            for index, (size, steps) in enumerate(zip(dims, lengths, strict=True))
+        )
+        reason = None if skip is None else skip(modalities, task)
+        if reason is None:
+            return modalities
+        subject.untried.setdefault(f"fuses {count} modalities", reason)
+    return None
 
 
 def _counts(spec: Fusion) -> list[int]:

@@ -26,6 +26,7 @@ _MODULES = {
     "objectives": "braidbench.testing.pipelines",
     "metrics": "braidbench.testing.metrics",
     "procedures": "braidbench.testing.pipelines",
+    "preprocessings": "braidbench.testing.preprocessings",
     "methods": "braidbench.testing.pipelines",
     "corruptions": "braidbench.testing.corruptions",
     "measures": "braidbench.testing.others",

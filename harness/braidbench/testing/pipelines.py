@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from braidbench.cell import build, seeds
+from braidbench.cell import build, preprocessing, seeds
 from braidbench.data import Split
 from braidbench.errors import BraidbenchError, MissingPackageError
 from braidbench.recipe import CannotServeError, Recipe, find_task, resolve, rows_of
@@ -76,11 +76,13 @@ def _resolved(subject: Subject) -> list[Pipeline]:
                     continue
                 try:
                     recipe = _recipe(registry, f"{dataset}/{task.name}", method)
-                    split = make_split(recipe.modalities, task)
+                    split = _split(recipe)
                     with seeded(0):
                         # A fusion may refuse these widths, an objective this task, in their own words.
                         model, objective = build(recipe)
                         objective(model(*_inputs(split)), split.batch(torch.arange(len(split))), model)
+                    if subject.kind == "procedures":
+                        _try(Pipeline(recipe, split))
                 except MissingPackageError:
                     raise
                 except BraidbenchError as reason:
@@ -93,6 +95,19 @@ def _resolved(subject: Subject) -> list[Pipeline]:
     if not refusals:
         raise Failed("no method uses it")
     raise Failed(f"no dataset of the kit can be served: {refusals[0]}")
+
+
+def _try(pipeline: Pipeline) -> None:
+    """Let a procedure refuse a model: it may be for one kind, and only finds out when it meets another.
+
+    Raises BraidbenchError, the refusal. Anything else that goes wrong is for the checks to find.
+    """
+    try:
+        fit(pipeline, epochs=1)
+    except BraidbenchError:
+        raise
+    except Exception:
+        return
 
 
 def _methods(subject: Subject) -> tuple[Registry, list[Method]]:
@@ -111,6 +126,13 @@ def _methods(subject: Subject) -> tuple[Registry, list[Method]]:
 def _recipe(registry: Registry, dataset: str, method: Method) -> Recipe:
     row = rows_of(registry, method.name, find_task(registry, dataset)[0])[0]
     return resolve(registry, dataset, row, {})
+
+
+def _split(recipe: Recipe) -> Split:
+    """What the recipe's model reads: rows as they are prepared, then the recipe's own preprocessing."""
+    names = [m.name for m in recipe.modalities]
+    prepared = tuple(m.prepared for m in recipe.dataset.modalities if m.name in names)
+    return preprocessing(recipe)(make_split(prepared, recipe.task))
 
 
 def _inputs(split: Split) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
@@ -161,7 +183,7 @@ def builds_from_its_parameters(subject: Subject) -> None:
 @check("methods", needs=("builds_from_its_parameters",))
 def resolves_on_every_dataset_it_can_serve(subject: Subject) -> None:
     """On each installed dataset it resolves, or says in one clear sentence why it cannot serve it."""
-    served = 0
+    served, refusal = 0, ""
     registry, _ = _methods(subject)
     for registered in subject.registry.all("datasets"):
         dataset = registered.spec
@@ -171,14 +193,16 @@ def resolves_on_every_dataset_it_can_serve(subject: Subject) -> None:
             for row in rows_of(registry, subject.spec.name, dataset):
                 try:
                     resolve(registry, f"{dataset.name}/{task.name}", row, {})
-                except (CannotServeError, MissingPackageError):
+                except (CannotServeError, MissingPackageError) as reason:
+                    refusal = str(reason)
                     continue
                 except BraidbenchError as error:
                     raise Failed(f"on {dataset.name}/{task.name} it does not resolve: {error}") from error
                 served += 1
     if not subject.registry.all("datasets"):
         raise Skipped("no dataset is installed")
-    require(served, "it can serve none of the installed datasets")
+    if not served:
+        raise Skipped(f"it serves none of the installed datasets: {refusal}")
 
 
 @check("objectives", needs=("builds_from_its_parameters",))

@@ -87,7 +87,14 @@ def make_split(modalities: tuple[Modality, ...], task: Task, rows: int = SAMPLES
         x = x + 0.5 * hidden.reshape(-1, *(1,) * (x.ndim - 1)) * direction
         lengths = lengths_of(rows, STEPS) if modality.is_sequence else None
         columns[modality.name] = Column.of(blank(x, lengths), lengths)
-    return Split(columns, target, modalities)
+    times = {m.name: _times(rows, rate) for rate, m in enumerate(modalities, 1) if m.times}
+    return Split(columns, target, modalities, times)
+
+
+def _times(rows: int, rate: int) -> Tensor:
+    """(rows, STEPS, 2): steps of equal length one after the other, shorter in each further modality."""
+    edges = torch.arange(STEPS + 1, dtype=torch.float32) / rate
+    return torch.stack([edges[:-1], edges[1:]], dim=1).expand(rows, STEPS, 2)
 
 
 def _targets(task: Task, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -195,9 +202,12 @@ def agreement(prediction: NDArray[Any], target: NDArray[Any]) -> float:
 
 
 def _modalities() -> dict[str, tuple[Modality, ...]]:
-    vector, series = Modality("a", "tabular", (6,)), Modality("b", "time_series", (4,), length=STEPS)
-    text, image = Modality("c", "text", (5,), length=STEPS), Modality("d", "image", (1, 28, 28))
-    audio, video = Modality("e", "audio", (4,), length=STEPS), Modality("f", "video", (7,), length=STEPS)
+    vector, series = Modality("a", "tabular", (6,)), Modality("b", "time_series", (4,), length=STEPS, times=True)
+    text, image = Modality("c", "text", (5,), length=STEPS, times=True), Modality("d", "image", (1, 28, 28))
+    audio, video = (
+        Modality("e", "audio", (4,), length=STEPS, times=True),
+        Modality("f", "video", (7,), length=STEPS, times=True),
+    )
     return {
         "vectors": (vector, Modality("b", "tabular", (4,))),
         "sequences": (text, audio),
@@ -209,13 +219,19 @@ def _modalities() -> dict[str, tuple[Modality, ...]]:
     }
 
 
-def _tasks() -> tuple[Task, ...]:
+def tasks() -> tuple[Task, ...]:
+    """One task of each kind."""
     score = (f"{NAMESPACE}/agreement",)
     return (
         Task("classes", "classification", score, classes=("one", "two")),
         Task("labels", "multilabel", score, classes=("one", "two", "three")),
         Task("number", "regression", score),
     )
+
+
+def combinations() -> tuple[tuple[Modality, ...], ...]:
+    """The modalities of each made-up dataset."""
+    return tuple(_modalities().values())
 
 
 def _specs() -> list[tuple[str, Spec]]:
@@ -235,7 +251,7 @@ def _specs() -> list[tuple[str, Spec]]:
                     f"{NAMESPACE}/{name}",
                     f"{here}:make_split",
                     modalities=modalities,
-                    tasks=_tasks(),
+                    tasks=tasks(),
                     encoders={m.name: Part(f"{NAMESPACE}/plain", out_dim=16) for m in modalities},
                     training=Training(epochs=80, batch_size=SAMPLES // 2, lr=0.01),
                 ),

@@ -1,0 +1,1 @@
+"""What the plugin declares, by family; importing it imports nothing but specs."""
