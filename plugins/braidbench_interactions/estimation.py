@@ -62,7 +62,7 @@ class Term:
     high: float
     """The interval's ends."""
     raw: float
-    """Before correction."""
+    """Before correction; a synergy below zero says that the classifier of both modalities lost what one alone has."""
     bias: float
     """The mean under permuted labels, which was subtracted."""
 
@@ -179,7 +179,7 @@ def estimate_samples(samples: Samples, options: Options, posteriors: Posteriors 
     null = np.zeros(4)
     for _ in range(repeats):
         again = _refit(evidence, samples.relabelled(rng), options)
-        null += again.terms(np.ones((1, again.rows)))[0][0] / repeats
+        null += np.maximum(again.terms(np.ones((1, again.rows)))[0][0], 0.0) / repeats
     corrected = np.maximum(raw - null, 0.0)
     low, high = _interval(evidence, corrected, options, rng)
 

@@ -230,10 +230,11 @@ class PosteriorEvidence:
 def _from_union(info1: float, info2: float, union: float, both: FloatArray) -> FloatArray:
     """R, U1, U2, S from I(X1; Y), I(X2; Y), I∪ and the table p(row, y) of both modalities, in nats.
 
-    I(X1, X2; Y) is I∪ or more; a classifier of both that shows less has lost what those of one have.
+    I(X1, X2; Y) is I∪ or more; a classifier of both that shows less has lost what those of one have, and S is below
+    zero here. What an estimate says is then zero; its scatter is not.
     """
-    total = max(float(mutual_information(both)), union)
-    return np.maximum([info1 + info2 - union, union - info2, union - info1, total - union], 0.0)
+    total = float(mutual_information(both))
+    return np.array([max(info1 + info2 - union, 0.0), union - info2, union - info1, total - union])
 
 
 # --- batch ------------------------------------------------------------------------------------------------------------
