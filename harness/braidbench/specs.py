@@ -273,7 +273,8 @@ class Encoder(Spec):
 
     Built with ``(modality, out_dim, **parameters)``; called with ``(x (B, …), lengths (B,) or None)``; gives (B, D), or
     (B, T, D) when it is built with ``form="sequence"``, which it must accept if ``gives`` names both. It may set
-    ``self.out_dim`` when its width follows from the modality.
+    ``self.out_dim`` when its width follows from the modality. It may show what it computes on its way:
+    ``stages(x, lengths)`` gives a list of vectors (B, ``stage_dims[i]``), the last of them its output.
     """
 
     kind: ClassVar[str] = "encoder"

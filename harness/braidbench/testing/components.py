@@ -509,6 +509,30 @@ def serves_the_datasets_that_name_it(subject: Subject) -> None:
         raise Skipped("no installed dataset names it")
 
 
+@check("encoders", needs=("output_has_the_promised_shape",))
+def its_stages_end_in_its_output(subject: Subject) -> None:
+    """An encoder that shows what it computes on its way gives vectors of ``stage_dims``, its output as the last."""
+    shown = 0
+    for case in cases(subject):
+        module: Any = case.make().eval()
+        if case.gives_sequence or not hasattr(module, "stages"):
+            continue
+        shown += 1
+        pairs = _own_pairs(case, 7)
+        with torch.no_grad():
+            stages = module.stages(*pairs[0])
+            output = case.call(module, pairs)
+        found, wanted = [tuple(stage.shape) for stage in stages], [(7, size) for size in module.stage_dims]
+        require(found == wanted, f"for {case.label} stages() gives {found} where stage_dims promises {wanted}")
+        gap = _gap(output, stages[-1])
+        require(
+            gap <= TOLERANCE,
+            f"for {case.label} the last of stages() differs from the output by {gap:.1e} of its largest number",
+        )
+    if not shown:
+        raise Skipped("it shows no stages")
+
+
 @check(*KINDS, needs=("output_has_the_promised_shape",))
 def what_it_declares_was_tried(subject: Subject) -> None:
     """Each kind, form and number of modalities (up to three) that the spec promises was run by at least one check."""

@@ -12,11 +12,17 @@ _ALIGN = "Chen et al., Multimodal sentiment analysis with word-level fusion and 
 _ADDITIVE = "Hessel & Lee, Does my multimodal model learn cross-modal interactions?, EMNLP 2020"
 _TRANSLATE = "Pham et al., Found in translation: learning robust joint representations, AAAI 2019"
 _CTC = "Graves et al., Connectionist temporal classification, ICML 2006"
+_SEARCH = "Pérez-Rúa et al., MFAS: multimodal fusion architecture search, CVPR 2019"
 _VOTE = "Hansen & Salamon, Neural network ensembles, TPAMI 1990"
 
 ENCODERS: tuple[Encoder, ...] = ()
 
-FUSIONS: tuple[Fusion, ...] = ()
+FUSIONS: tuple[Fusion, ...] = (
+    Fusion(
+        "searchable", f"{_HERE}.fusions.searchable:Searchable", citation=_SEARCH,
+        summary="levels of fusion that each read a chosen stage of every encoder",
+    ),
+)  # fmt: skip
 
 OBJECTIVES: tuple[Objective, ...] = (
     Objective(
@@ -31,6 +37,10 @@ PROCEDURES: tuple[Procedure, ...] = (
     Procedure(
         "gradient-blend", f"{_HERE}.blending:GradientBlend", citation=_BLEND,
         summary="unimodal and multimodal losses weighed by how they generalise and overfit",
+    ),
+    Procedure(
+        "mfas", f"{_HERE}.search:MFAS", citation=_SEARCH,
+        summary="progressive search for what to fuse, led by a surrogate, then training of what was found",
     ),
 )  # fmt: skip
 
@@ -55,6 +65,20 @@ METHODS: tuple[Method, ...] = (
             "mosi": {"head.hidden": 512, "training.weight_decay": 0.1, "procedure.super_epochs": 5},
         },
         proposed_on=("kinetics400",),
+    ),
+    Method(
+        "mfas",
+        f"{_HERE}.search:Searched",
+        summary="fusion of encoders' stages by an architecture that is searched for",
+        citation=_SEARCH,
+        fusion="searchable",
+        procedure="mfas",
+        head={"hidden": 0},
+        modalities=(2, None),
+        defaults={
+            name: {"fusion.width": 16, "procedure.candidate_epochs": 6} for name in ("av-mnist", "mimic")
+        },
+        proposed_on=("av-mnist", "mm-imdb"),
     ),
     Method(
         "word-align",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal
 
@@ -55,6 +56,7 @@ class LeNet(nn.Module):
             width = maps
             sides = [side // 2 for side in sides]
         flat = width * sides[0] * sides[1]
+        self.stage_dims = [*(channels << index for index in range(1 + layers)), out_dim or flat]
         self.first, self.rest = blocks[0], nn.Sequential(*blocks[1:])
         self.project = nn.Linear(flat, out_dim) if out_dim else nn.Identity()
         self.out_dim = out_dim or flat
@@ -65,6 +67,16 @@ class LeNet(nn.Module):
         maps = self.first(x).contiguous(memory_format=torch.channels_last)
         result: Tensor = self.project(self.rest(maps).flatten(1))
         return result
+
+    def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """The mean of each convolution's rectified maps over the picture, and the output: (B, stage_dims[i]) each."""
+        maps = self.first(x)
+        found = []
+        for layer in self.rest:
+            maps = layer(maps)
+            if isinstance(layer, nn.ReLU):
+                found.append(maps.mean((2, 3)))
+        return [*found, self.project(maps.flatten(1))]
 
 
 class Conv1d(nn.Module):
@@ -105,19 +117,31 @@ class Conv1d(nn.Module):
         self.pool = pool
         self.form = form
         self.out_dim = out_dim
+        self.stage_dims = [*channels, out_dim]
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x (B, T, …), lengths (B,) or None → (B, out_dim) or (B, T, out_dim)."""
+        *_, x = self._states(x, lengths)
+        if self.form == "sequence":
+            return zero_padding(self.project(x), lengths)
+        result: Tensor = self.project(self._pooled(x, lengths))
+        return result
+
+    def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """Each layer's pool over time, and the output as a vector: (B, stage_dims[i]) each."""
+        found = [self._pooled(states, lengths) for states in self._states(x, lengths)]
+        return [*found, self.project(found[-1])]
+
+    def _states(self, x: Tensor, lengths: Tensor | None) -> Iterator[Tensor]:
+        """(B, T, maps) after each layer, zeros for padding."""
         x = flat_steps(self.modality, x, lengths).transpose(1, 2)
         padding = None if lengths is None else ~valid_steps(x.transpose(1, 2), lengths).unsqueeze(1)
         for layer in self.layers:
             x = self.dropout(functional.relu(layer(x)))
             if padding is not None:
                 x = x.masked_fill(padding, 0.0)
-        x = x.transpose(1, 2)
-        if self.form == "sequence":
-            return zero_padding(self.project(x), lengths)
+            yield x.transpose(1, 2)
+
+    def _pooled(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         # After rectification a zero never is the maximum over a positive one, so padding needs no other mask.
-        pooled = mean_pool(x, lengths) if self.pool == "mean" else torch.amax(x, 1)
-        result: Tensor = self.project(pooled)
-        return result
+        return mean_pool(x, lengths) if self.pool == "mean" else torch.amax(x, 1)

@@ -63,8 +63,19 @@ class MLP(nn.Module):
             width = size
         self.layers = nn.Sequential(*layers, nn.Linear(width, out_dim))
         self.out_dim = out_dim
+        self.stage_dims = [*(layer.out_features for layer in layers if isinstance(layer, nn.Linear)), out_dim]
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x (B, …) or (B, T, …), lengths (B,) or None → (B, out_dim) or (B, T, out_dim)."""
         result: Tensor = self.layers(self.flat(x, lengths))
         return zero_padding(result, lengths) if result.ndim == 3 else result
+
+    def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """The units of each hidden layer, and the output: (B, stage_dims[i]) each, of an encoder that gives vectors."""
+        x = self.flat(x, lengths)
+        found = []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                found.append(x)
+        return [*found, x]

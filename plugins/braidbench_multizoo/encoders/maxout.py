@@ -45,11 +45,22 @@ class MaxOutMLP(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.project = nn.Linear(width, out_dim) if out_dim else nn.Identity()
         self.out_dim = out_dim or width
+        self.stage_dims = [*hidden[: len(hidden) if out_dim else -1], self.out_dim]
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x (B, …) or (B, T, …), lengths (B,) or None → (B, out_dim)."""
         result: Tensor = self.project(self.layers(self.flat(x, lengths)))
         return result
+
+    def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """Each maxout layer's normalised units, and the output: (B, stage_dims[i]) each."""
+        x = self.flat(x, lengths)
+        found = []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.Dropout):
+                found.append(x)
+        return [*(found if isinstance(self.project, nn.Linear) else found[:-1]), self.project(x)]
 
 
 class _Maxout(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -48,24 +49,35 @@ class _Recurrent(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Identity() if hidden is None else nn.Linear(width, out_dim)
         self.out_dim = out_dim
+        self.stage_dims = [*[width] * (layers if hidden is not None else layers - 1), out_dim]
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x (B, T, …), lengths (B,) or None → (B, out_dim) or (B, T, out_dim)."""
+        *_, (final, states) = self._layers(x, lengths)
+        if self.form == "sequence":
+            return zero_padding(self.project(states), lengths)
+        result: Tensor = self.project(self.dropout(final))
+        return result
+
+    def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """Each layer's final state, and the output as a vector: (B, stage_dims[i]) each."""
+        found = [final for final, _ in self._layers(x, lengths)]
+        output = self.project(self.dropout(found[-1]))
+        return [*(found[:-1] if isinstance(self.project, nn.Identity) else found), output]
+
+    def _layers(self, x: Tensor, lengths: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """After each layer: the final state (B, width), and every state after dropout (B, T, width)."""
         x = flat_steps(self.modality, x, lengths)
-        final = x
         for index, layer in enumerate(self.forwards):
             states, _ = layer(x)
-            final = last_step(states, lengths) if self.form == "vector" else states
+            final = last_step(states, lengths)
             if self.backwards:
                 behind, _ = self.backwards[index](reverse_steps(x, lengths))
                 # The backward direction ends at a row's first step, which is its last one in reverse.
-                final = torch.cat([final, last_step(behind, lengths)], -1) if self.form == "vector" else final
+                final = torch.cat([final, last_step(behind, lengths)], -1)
                 states = torch.cat([states, reverse_steps(behind, lengths)], -1)
             x = self.dropout(states)
-        if self.form == "sequence":
-            return zero_padding(self.project(x), lengths)
-        result: Tensor = self.project(self.dropout(final))
-        return result
+            yield final, x
 
 
 class GRU(_Recurrent):

@@ -56,11 +56,21 @@ class VGG(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.project = nn.Linear(width * sides[0] * sides[1], out_dim)
         self.out_dim = out_dim
+        self.stage_dims = [*(channels * min(1 << index, 8) for index in range(len(stages))), out_dim]
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x (B, channels, height, width) → (B, out_dim); ``lengths`` is not read."""
         result: Tensor = self.project(self.layers(x).flatten(1))
         return result
+
+    def stages(self, x: Tensor, lengths: Tensor | None = None) -> list[Tensor]:
+        """The mean of each stage's maps over the picture, and the output: (B, stage_dims[i]) each."""
+        found = []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.MaxPool2d):
+                found.append(x.mean((2, 3)))
+        return [*found, self.project(x.flatten(1))]
 
 
 class ResNet(nn.Module):
