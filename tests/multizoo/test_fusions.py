@@ -127,6 +127,14 @@ def test_low_rank_is_the_contracted_full_tensor(widths: list[int], rank: int) ->
     np.testing.assert_allclose(fusion(values).detach(), expected, rtol=1e-10, atol=1e-12)
 
 
+def test_low_rank_without_the_constant_is_the_outer_product_alone() -> None:
+    fusion, values = LowRankTensorFusion([3, 4], out_dim=5, rank=2, constant=False).double(), draw([3, 4])
+    first, second = (factor.detach().numpy() for factor in fusion.factors)
+    weight = np.einsum("iro,jro,r->ijo", first, second, fusion.weights.detach().numpy())
+    outer = np.einsum("bi,bj->bij", *(value.numpy() for value in values))
+    np.testing.assert_allclose(fusion(values).detach(), np.einsum("bij,ijo->bo", outer, weight), rtol=1e-10)
+
+
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_low_rank_factors_are_trained_saved_and_counted(widths: list[int]) -> None:
     """MultiBench's are none of it: its factors stand in a plain list."""

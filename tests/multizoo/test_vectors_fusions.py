@@ -16,7 +16,7 @@ from braidbench_multizoo.fusions.concatenation import Concat
 from braidbench_multizoo.fusions.experts import ProductOfExperts, gaussian_product
 from braidbench_multizoo.fusions.interactions import FiLM, MultiplicativeInteractions
 from braidbench_multizoo.fusions.nonlocal_gate import NonLocalGate
-from braidbench_multizoo.fusions.stacking import Stack
+from braidbench_multizoo.fusions.stacking import Product, Stack
 from braidbench_multizoo.fusions.tensor import LowRankTensorFusion, TensorFusion
 
 
@@ -278,6 +278,18 @@ def test_stack_of_unequal_widths() -> None:
     assert Stack([4, 2], width=3).out_dim == 6
     with pytest.raises(UsageError, match="width must be 1 or more"):
         Stack([3], width=0)
+
+
+def test_product_by_hand() -> None:
+    fusion, values = Product([4, 2, 3]).double(), draw([4, 2, 3])
+    images = [
+        x.numpy() @ f.weight.detach().numpy().T + f.bias.detach().numpy()
+        for x, f in zip(values, fusion.factors, strict=True)
+    ]
+    np.testing.assert_allclose(fusion(values).detach().numpy(), images[0] * images[1] * images[2], rtol=1e-12)
+    assert fusion.out_dim == 4
+    with pytest.raises(UsageError, match="out_dim must be 1 or more"):
+        Product([3], out_dim=0)
 
 
 # --- product of experts -----------------------------------------------------------------------------------------------

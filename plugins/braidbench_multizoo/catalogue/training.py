@@ -115,6 +115,11 @@ METHODS: tuple[Method, ...] = (
         )
         for fusion in ("ef-lstm", "raven")
     ),
+    Method(
+        "additive", f"{_HERE}.ensembles:Ensemble",
+        summary="each modality's own logits, added and trained together: no interaction at all",
+        citation=_ADDITIVE, modalities=(2, None), defaults=HEADS,
+    ),
     *(
         Method(
             f"ensemble-{name}", f"{_HERE}.ensembles:Ensemble", summary=summary, citation=citation,

@@ -11,6 +11,7 @@ _HERE = "braidbench_multizoo"
 
 _BOTH: tuple[Literal["vector", "sequence"], ...] = ("vector", "sequence")
 
+_PID = "Liang et al., Quantifying & modeling multimodal interactions, NeurIPS 2023"
 _JAYAKUMAR = "Jayakumar et al., Multiplicative interactions and where to find them, ICLR 2020"
 _PEREZ = "Perez et al., FiLM: visual reasoning with a general conditioning layer, AAAI 2018"
 _WANG = "Wang, Tran & Feiszli, What makes training multi-modal classification networks hard?, CVPR 2020"
@@ -124,6 +125,7 @@ FUSIONS: tuple[Fusion, ...] = (
         takes="sequences",
     ),
     Fusion("stack", f"{_HERE}.fusions.stacking:Stack", summary="representations as the columns of one matrix"),
+    Fusion("product", f"{_HERE}.fusions.stacking:Product", summary="the element-wise product of linear images"),
     Fusion(
         "product-of-experts",
         f"{_HERE}.fusions.experts:ProductOfExperts",
@@ -143,6 +145,22 @@ _MATRIX_WIDTHS = {"av-mnist": 240, "enrico": 32, "mimic": 100, "mm-imdb": 1024}
 _MATRIX_TRAINING: dict[str, dict[str, object]] = {"av-mnist": {"training.lr": 0.05, "training.epochs": 20}}
 
 METHODS: tuple[Method, ...] = (
+    Method(
+        "elementwise-product",
+        summary="the element-wise product of the representations' linear images",
+        citation=_PID,
+        fusion="product",
+        modalities=(2, None),
+        defaults=HEADS,
+    ),
+    Method(
+        "outer-product",
+        summary="low-rank tensor fusion without the constant: products of all modalities alone",
+        citation=_PID,
+        fusion=Part("low-rank-tensor", constant=False),
+        modalities=(2, None),
+        defaults=HEADS,
+    ),
     Method(
         "mi-matrix",
         summary="a bilinear form of the representations: one of them generates the other's linear layer",

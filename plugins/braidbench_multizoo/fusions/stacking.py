@@ -1,4 +1,4 @@
-"""Representations as the columns of one matrix."""
+"""Representations of equal width, brought together feature by feature: as a matrix's columns, or multiplied."""
 
 from __future__ import annotations
 
@@ -31,3 +31,24 @@ class Stack(nn.Module):
         """M tensors (B, D_i) → (B, width · M)."""
         columns = [column(x) for column, x in zip(self.columns, representations, strict=True)]
         return torch.stack(columns, dim=2).flatten(1)
+
+
+class Product(nn.Module):
+    """z = (A_1 z_1 + a_1) ∘ … ∘ (A_M z_M + a_M) with ∘ the element-wise product: multiplicative interactions alone.
+
+    Each representation is mapped to ``out_dim`` numbers, or as many as the widest has.
+
+    Source: *Foundations of Multisensory AI*, 3.3.3, ELEM of table 3.4.
+    """
+
+    def __init__(self, in_dims: list[int], out_dim: int | None = None) -> None:
+        super().__init__()
+        if out_dim is not None and out_dim < 1:
+            raise UsageError(f"fusion 'product': out_dim must be 1 or more, or none; not {out_dim}")
+        self.out_dim = max(in_dims) if out_dim is None else out_dim
+        self.factors = nn.ModuleList(nn.Linear(size, self.out_dim) for size in in_dims)
+
+    def forward(self, representations: list[Tensor]) -> Tensor:
+        """M tensors (B, D_i) → (B, out_dim)."""
+        factors = [factor(x) for factor, x in zip(self.factors, representations, strict=True)]
+        return torch.stack(factors).prod(0)

@@ -61,16 +61,20 @@ class LowRankTensorFusion(nn.Module):
     This is the tensor [1, z_1] ⊗ … ⊗ [1, z_M] contracted with the weight tensor Σ_r a_r W_1^(r) ⊗ … ⊗ W_M^(r), at the
     cost of M matrix products. The factors ``factors[m]`` are (D_m + 1, rank, out_dim), the constant's row first; with
     ``weights`` a (rank,) and ``bias`` b (out_dim,) there are rank · out_dim · Σ(D_m + 1) + rank + out_dim parameters.
-    Each W_m^(r) and a are drawn from Xavier's normal distribution; b starts at zero.
+    Each W_m^(r) and a are drawn from Xavier's normal distribution; b starts at zero. ``constant=False`` leaves the 1
+    out, so that only products of all modalities are left.
 
-    Source: Liu et al. (2018), 3.2–3.3, equations 4–6; the weights a are those of the authors' code.
+    Source: Liu et al. (2018), 3.2–3.3, equations 4–6; the weights a are those of the authors' code. Without the
+    constant it is TENSOR of *Foundations of Multisensory AI*, table 3.4, and with it LOWER.
     """
 
-    def __init__(self, in_dims: list[int], out_dim: int = 64, rank: int = 16) -> None:
+    def __init__(self, in_dims: list[int], out_dim: int = 64, rank: int = 16, constant: bool = True) -> None:
         super().__init__()
         if rank < 1 or out_dim < 1:
             raise UsageError(f"fusion 'low-rank-tensor': rank={rank} and out_dim={out_dim} must be 1 or more")
-        self.factors = nn.ParameterList(nn.Parameter(torch.empty(size + 1, rank, out_dim)) for size in in_dims)
+        first = int(constant)
+        self.factors = nn.ParameterList(nn.Parameter(torch.empty(size + first, rank, out_dim)) for size in in_dims)
+        self.constant = constant
         self.weights = nn.Parameter(torch.empty(rank))
         self.bias = nn.Parameter(torch.zeros(out_dim))
         self.out_dim = out_dim
@@ -84,7 +88,7 @@ class LowRankTensorFusion(nn.Module):
         for representation, factor in zip(representations, self.factors, strict=True):
             flat = factor.flatten(1)
             # [1, z] · W for all ranks in one matrix product, without copying z to put a 1 before it.
-            mapped = torch.addmm(flat[0], representation, flat[1:])
+            mapped = torch.addmm(flat[0], representation, flat[1:]) if self.constant else representation @ flat
             product = mapped if product is None else product * mapped
         assert product is not None, "there is always one modality"
         ranks = product.view(len(product), len(self.weights), self.out_dim)
