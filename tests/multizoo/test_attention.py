@@ -17,9 +17,10 @@ from braidbench.errors import UsageError
 from braidbench.plan import read_plan
 from braidbench.recipe import CannotServeError, resolve
 from braidbench.registry import registry
+from braidbench.specs import Modality, Task
 from braidbench_multizoo.fusions.attention.baselines import EarlyFusionTransformer, LateFusionTransformer
 from braidbench_multizoo.fusions.attention.blocks import Blocks
-from braidbench_multizoo.fusions.attention.mult import MulT
+from braidbench_multizoo.fusions.attention.mult import MulT, MulTOfVectors
 from braidbench_multizoo.fusions.attention.steps import Embedding, Positions, attention_bias
 
 WIDTHS, STEPS = [5, 3, 4], [7, 4, 9]
@@ -500,3 +501,22 @@ def test_ablation_plan_has_every_row_of_the_table() -> None:
         ("mult", {"fusion.features": "intermediate"}),
         ("mult", {}),
     ]
+
+
+def test_of_vectors_attention_passes_the_other_ones_value_on():
+    """With one key the weights are 1 whatever the query: the query's own projection has no say."""
+    torch.manual_seed(0)
+    fusion = MulTOfVectors([6, 4], width=8, heads=2).eval()
+    x = [torch.randn(5, 1, 6), torch.randn(5, 1, 4)]
+    before = fusion(x, [None, None])
+    with torch.no_grad():
+        fusion.crossmodal.project_weight[..., 0, :] *= 3.0  # the queries'
+        torch.testing.assert_close(fusion(x, [None, None]), before)
+        fusion.crossmodal.project_weight[..., 2, :] *= 3.0  # the values'
+        assert not torch.allclose(fusion(x, [None, None]), before)
+    sequence = Modality("a", "time_series", (6,), length=3)
+    vector = Modality("b", "tabular", (4,))
+    task = Task("c", "classification", ("accuracy",), classes=("a", "b"))
+    assert MulTOfVectors.skip((sequence, vector), task) is not None
+    assert MulTOfVectors.skip((vector, vector), task) is None
+    assert MulT.skip((vector, vector), task) is not None

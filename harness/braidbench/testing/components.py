@@ -174,13 +174,14 @@ def _fusion_cases(subject: Subject) -> Iterator[Case]:
 
 def _fusion_modalities(subject: Subject, target: Any, dims: list[int]) -> tuple[Modality, ...] | None:
     """Modalities of these widths, the hardest that the fusion does not skip: sequences of unequal lengths and a vector,
-    which the core hands over as one step without lengths; then sequences of unequal, then of equal lengths."""
+    which the core hands over as one step without lengths; then sequences of unequal, then of equal lengths, then
+    vectors."""
     count = len(dims)
     patterns: list[list[int | None]] = [[None] * count]
     if subject.spec.takes == "sequences":
         unequal = [STEPS - index for index in range(count)]
         mixed: list[int | None] = [*unequal[:-1], None if count > 1 else STEPS]
-        patterns = [mixed, [*unequal], [STEPS] * count]
+        patterns = [mixed, [*unequal], [STEPS] * count, [None] * count]
     skip = getattr(target, "skip", None)
     task = synthetic.tasks()[0]
     for lengths in patterns:

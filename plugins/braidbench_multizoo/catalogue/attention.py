@@ -21,6 +21,14 @@ FUSIONS: tuple[Fusion, ...] = (
         takes="sequences",
     ),
     Fusion(
+        "mult-of-vectors",
+        f"{_HERE}.mult:MulTOfVectors",
+        summary="the same where no modality is a sequence: each vector is one step",
+        citation=_MULT,
+        modalities=(2, None),
+        takes="sequences",
+    ),
+    Fusion(
         "early-fusion-transformer",
         f"{_HERE}.baselines:EarlyFusionTransformer",
         summary="one self-attention transformer over all steps of all modalities",
@@ -94,6 +102,14 @@ METHODS: tuple[Method, ...] = (
             **{f"stocks-{sector}": {**_MULTIBENCH, "fusion.embed_dropout": 0.25} for sector in _SECTORS},
         },
         proposed_on=("mosi", "mosei", "iemocap"),
+    ),
+    Method(
+        "mult-of-vectors",
+        summary="multimodal transformer where each modality is one step",
+        citation=_MULT,
+        fusion="mult-of-vectors",
+        head={"hidden": 0},
+        modalities=(2, None),
     ),
     Method(
         "early-fusion-transformer",

@@ -165,3 +165,17 @@ class MulT(nn.Module):
         # A last step may see every real one under any mask.
         result: Tensor = self.memories[place](x, span, bias, attention_bias(x, span, x, span))
         return result
+
+
+class MulTOfVectors(MulT):
+    """MulT for modalities of which none is a sequence: each vector is one step, so that attention has nothing to choose
+    and passes the other modality's value on. :class:`MulT` refuses such modalities, because a reader would take the
+    result for one of crossmodal attention.
+
+    Source: *Foundations of Multisensory AI*, 3.3.3, MULT of table 3.4, which is built so.
+    """
+
+    @staticmethod
+    def skip(modalities: tuple[Modality, ...], task: Task) -> str | None:
+        """Why these modalities cannot be served, or None."""
+        return None if without_sequences(modalities) else "there is a sequence to attend over: use the fusion 'mult'"
