@@ -41,6 +41,7 @@ SEED_AXES = ("data", "init", "order", "corruption")
 
 LOG_LINES = 20
 CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -266,13 +267,13 @@ def _write_files(cell: Cell, model: Any, prediction: Any, target: Any, history: 
     from safetensors.torch import save
 
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_bytes(cell.folder / "model.safetensors", save(weights))
+    write_bytes(cell.folder / WEIGHTS, save(weights))
     write_bytes(cell.folder / "predictions.parquet", predictions_parquet(prediction, target))
     write_text(
         cell.folder / "history.json",
         json.dumps({"epochs": history.epochs, "best": history.best, "resumed_at": history.resumed_at}),
     )
-    names = ("model.safetensors", "predictions.parquet", "history.json")
+    names = (WEIGHTS, "predictions.parquet", "history.json")
     return {name: sha256_file(cell.folder / name) for name in names}
 
 
@@ -317,26 +318,31 @@ def _curves(found: Registry, cell: Cell, model: Any, test: Split) -> list[Any]:
 
 def add_robustness(found: Registry, cell: Cell, stored: Result) -> Result:
     """The stored result with curves measured on its stored weights; nothing is trained again."""
-    import torch
-    from safetensors.torch import load_file
-
     from braidbench.data import open_split
     from braidbench.training import make_accelerator
 
-    _make_deterministic(cell.request.threads)
-    path = cell.folder / "model.safetensors"
-    torch.manual_seed(seeds(cell.request.seed)["init"])
-    model, _ = build(cell.recipe)
-    model.load_state_dict(load_file(path))
+    model = restore(cell, cell.folder / WEIGHTS)
     model.to(make_accelerator(cell.request.device).device)
     names = tuple(m.name for m in cell.recipe.modalities)
     test = open_split(cell.prepared, "test", cell.recipe.task, names)
     return stored.model_copy(update={"robustness": _curves(found, cell, model, test)})
 
 
+def restore(cell: Cell, path: Path) -> Any:
+    """The cell's model with the weights that ``path`` holds. Nothing in that file is executed."""
+    import torch
+    from safetensors.torch import load_file
+
+    _make_deterministic(cell.request.threads)
+    torch.manual_seed(seeds(cell.request.seed)["init"])
+    model, _ = build(cell.recipe)
+    model.load_state_dict(load_file(path))
+    return model
+
+
 def _weights_intact(cell: Cell, stored: Result) -> bool:
     """Whether the stored weights are the ones that the result was computed with."""
-    path = cell.folder / "model.safetensors"
+    path = cell.folder / WEIGHTS
     return path.is_file() and sha256_file(path) == stored.files.get(path.name)
 
 

@@ -59,6 +59,11 @@ def register_commands() -> Iterator[Command]:
         "braidbench_interactions.cli:advise",
         summary="which methods to try on a dataset, by its interactions",
     )
+    yield Command(
+        "agreement",
+        "braidbench_interactions.cli_models:agreement",
+        summary="what trained models learned, and whether it is what their datasets need",
+    )
 
 
 def __getattr__(name: str) -> Any:

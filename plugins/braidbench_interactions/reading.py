@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,10 @@ class Table:
     """(N,): 0 training, 1 validation, 2 test."""
     label: str
     """What the label is, in words."""
+    decide: Callable[[NDArray[Any]], IntArray]
+    """Targets as the dataset holds them → labels, (N,)."""
+    choose: Callable[[NDArray[Any]], IntArray]
+    """Predictions as they are scored, (N, width) → labels, (N,): the most probable class, or the side of the cut."""
 
 
 def read(spec: Dataset, task: Task, quantiles: int = 2, label: str | None = None) -> Table:
@@ -59,8 +63,8 @@ def read(spec: Dataset, task: Task, quantiles: int = 2, label: str | None = None
     }
     split = np.repeat(np.arange(len(SPLITS)), [len(part) for part in opened])
     targets = np.concatenate([part.target.numpy() for part in opened])
-    labels, said = _label(task, targets, split == 0, quantiles, label)
-    return Table(features, labels, split, said)
+    decide, choose, said = _label(task, targets[split == 0], quantiles, label)
+    return Table(features, decide(targets), split, said, decide, choose)
 
 
 def flatten(column: Column) -> FloatArray:
@@ -90,17 +94,31 @@ def flatten(column: Column) -> FloatArray:
     return flat
 
 
-def _label(
-    task: Task, targets: NDArray[Any], train: NDArray[np.bool_], quantiles: int, label: str | None
-) -> tuple[IntArray, str]:
+Labelling = Callable[[NDArray[Any]], IntArray]
+
+
+def _label(task: Task, training: NDArray[Any], quantiles: int, label: str | None) -> tuple[Labelling, Labelling, str]:
+    """How targets and predictions become a label, and what it is in words."""
     if task.kind == "classification":
-        return targets.astype(np.int64), task.name
+        return (lambda targets: targets.astype(np.int64)), (lambda predictions: predictions.argmax(axis=1)), task.name
     if task.kind == "multilabel":
-        frequency = targets[train].mean(axis=0)
+        frequency = training.mean(axis=0)
         chosen = int(np.argmin(np.abs(frequency - 0.5))) if label is None else task.classes.index(label)
-        return targets[:, chosen].astype(np.int64), f"{task.name}: {task.classes[chosen]}"
-    values = targets.reshape(len(targets), -1)[:, 0].astype(np.float64)
-    cuts = np.quantile(values[train], np.arange(1, quantiles) / quantiles)
+        return (
+            lambda targets: targets[:, chosen].astype(np.int64),
+            lambda predictions: (predictions[:, chosen] > 0.5).astype(np.int64),
+            f"{task.name}: {task.classes[chosen]}",
+        )
+    cuts = np.quantile(_first(training), np.arange(1, quantiles) / quantiles)
     which = task.name if task.outputs == 1 else f"the first output of {task.name}"
     said = f"{which} above its training median" if quantiles == 2 else f"{which}, its {quantiles} training quantiles"
-    return np.searchsorted(cuts, values, side="right").astype(np.int64), said
+
+    def cut(values: NDArray[Any]) -> IntArray:
+        return np.searchsorted(cuts, _first(values), side="right").astype(np.int64)
+
+    return cut, cut, said
+
+
+def _first(values: NDArray[Any]) -> FloatArray:
+    first: FloatArray = values.reshape(len(values), -1)[:, 0].astype(np.float64)
+    return first
