@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,11 @@ def neighbours(terms: Iterable[float]) -> tuple[Neighbour, ...]:
 
 
 def advice(
-    estimate: Estimate, names: tuple[str, str] = ("first", "second"), results: Iterable[Path] = (), top: int = 3
+    estimate: Estimate,
+    names: tuple[str, str] = ("first", "second"),
+    results: Iterable[Path] = (),
+    top: int = 3,
+    among: Iterable[str] | None = None,
 ) -> Advice:
     """Recommend ``top`` methods for a dataset of this decomposition.
 
@@ -94,6 +99,7 @@ def advice(
         estimate: of the dataset.
         names: of its two modalities, which stand for ``first`` and ``second`` of the synthetic datasets.
         results: folders of results on ``synthetic/…``; the recorded scores if there are none.
+        among: the methods that can be had; all unless given.
 
     Raises:
         UsageError: ``top`` is below 1, or the results hold nothing on the nearest synthetic dataset.
@@ -108,6 +114,11 @@ def advice(
         raise UsageError(f"no result on {nearest!r} in {source}: braidbench run {nearest} METHOD …")
     ranking = sorted(scores[nearest].items(), key=lambda item: (-item[1], item[0]))
     ordered = {_renamed(method, names): score for method, score in ranking}
+    if among is not None:
+        had = set(among)
+        ordered = {method: score for method, score in ordered.items() if method in had}
+        if not ordered:
+            raise UsageError(f"none of the methods that can be had has a score on {nearest!r} in {source}")
     notes = []
     if estimate.total < LITTLE * np.log(2) / np.log(estimate.base):
         notes.append(f"the dataset's information is {estimate.total:.3f} {estimate.unit}: too little to tell its kinds")
@@ -122,14 +133,17 @@ def _renamed(method: str, names: tuple[str, str]) -> str:
     return method.replace("[first]", f"[{names[0]}]").replace("[second]", f"[{names[1]}]")
 
 
-def measured_scores(folders: Iterable[Path]) -> Scores:
-    """Mean score by synthetic dataset and method, of results of ``braidbench run``, by the metric that ranks."""
+def measured_scores(folders: Iterable[Path], prefix: str = "synthetic/") -> Scores:
+    """Mean score by dataset and method, of results of ``braidbench run``, by the metric that ranks; an error is negated.
+
+    Only datasets whose names begin with ``prefix``.
+    """
     from braidbench.store import read
     from braidbench.summary import tables
 
     scores: dict[str, dict[str, float]] = {}
     for table in tables(read(tuple(folders)).results):
-        if not table.dataset.startswith("synthetic/"):
+        if not table.dataset.startswith(prefix):
             continue
         for row in table.rows:
             score = row.scores.get(table.metric)
@@ -145,10 +159,46 @@ def recorded_scores() -> tuple[Scores, str]:
     return recorded["scores"], recorded["source"]
 
 
-def share_of_best(recommended: Iterable[str], scores: Mapping[str, float]) -> float:
-    """The best recommended method's score over the best of all on one dataset (table 3.5), between 0 and 1."""
-    best = max(scores.values())
-    tried = [scores[name] for name in recommended if name in scores]
+def record(folders: Iterable[Path], source: str) -> str:
+    """The scores of results on ``synthetic/…`` as the JSON document that comes with the package."""
+    rounded = {
+        dataset: {method: round(score, 4) for method, score in sorted(methods.items())}
+        for dataset, methods in sorted(measured_scores(folders).items())
+    }
+    return json.dumps({"source": source, "scores": rounded}, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Check:
+    """How good advice was, by the scores that methods reached on the dataset itself (table 3.5)."""
+
+    share: float
+    """The best recommended method's score over the best of all; of errors, the other way round."""
+    by_chance: float
+    """The same for as many methods drawn at random, on average over every choice."""
+    tried: tuple[str, ...]
+    """Recommended methods that have a score."""
+    best: str
+    methods: int
+
+
+def check(recommended: Iterable[str], scores: Mapping[str, float]) -> Check:
+    """Advice against the scores on the dataset: higher is better, errors negated.
+
+    Raises:
+        UsageError: no recommended method has a score.
+    """
+    tried = tuple(name for name in recommended if name in scores)
     if not tried:
         raise UsageError("none of the recommended methods has a score on this dataset")
-    return max(tried) / best
+    shares = [_share(max(chosen), scores) for chosen in combinations(scores.values(), min(len(tried), len(scores)))]
+    best = max(scores, key=lambda name: scores[name])
+    share = _share(max(scores[name] for name in tried), scores)
+    return Check(share, float(np.mean(shares)), tried, best, len(scores))
+
+
+def _share(score: float, scores: Mapping[str, float]) -> float:
+    best = max(scores.values())
+    if best == score:
+        return 1.0
+    return score / best if best > 0 else best / score

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,11 +98,25 @@ def quantify(
     metavar="DIR",
     help="Results on synthetic/… to recommend from; repeatable.  [default: the recorded ones]",
 )
+@click.option(
+    "--check",
+    "checked",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="DIR",
+    help="Results on DATASET to judge the advice by.",
+)
 @click.option("--top", default=3, show_default=True, help="Methods to recommend.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def advise(
-    dataset: str, pair: str | None, estimator: str, results: tuple[Path, ...], top: int, seed: int, as_json: bool
+    dataset: str,
+    pair: str | None,
+    estimator: str,
+    results: tuple[Path, ...],
+    checked: Path | None,
+    top: int,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Which methods to try on a DATASET: those that do best on the synthetic dataset whose interactions are nearest.
 
@@ -110,15 +125,25 @@ def advise(
     """
     spec, task = _find(dataset)
     chosen = _pairs(spec, (pair,) if pair else ())[:1]
-    from braidbench_interactions.advise import advice
+    from braidbench_interactions.advise import advice, check, measured_scores
     from braidbench_interactions.reading import read
 
     [(names, estimate)] = _estimates(read(spec, task), chosen, {"estimator": estimator, "seed": seed})
-    given = advice(estimate, names, results, top)
+    reached = {} if checked is None else measured_scores((checked,), spec.name).get(spec.name, {})
+    if checked is not None and not reached:
+        raise click.UsageError(f"{checked} holds no result on {spec.name}: braidbench run {spec.name} METHOD …")
+    given = advice(estimate, names, results, top, among=reached or None)
+    judged = check(given.recommended, reached) if reached else None
     if as_json:
-        click.echo(json.dumps({"dataset": spec.name, "pair": names, **given.as_plain()}, indent=1))
+        plain = {"dataset": spec.name, "pair": names, **given.as_plain(), "check": judged and asdict(judged)}
+        click.echo(json.dumps(plain, indent=1))
         return
     _print_advice(spec, names, given)
+    if judged is not None:
+        click.echo(
+            f"The best of {', '.join(judged.tried)} reaches {judged.share:.1%} of the best of {judged.methods} methods "
+            f"({judged.best}) in {checked}; as many drawn at random {judged.by_chance:.1%}."
+        )
 
 
 def _find(query: str) -> tuple[Dataset, Task]:

@@ -15,7 +15,7 @@ from braidbench.data import Column
 from braidbench.errors import UsageError
 from braidbench.specs import Task
 from braidbench_interactions import truth
-from braidbench_interactions.advise import advice, neighbours, recorded_scores, share_of_best, shares
+from braidbench_interactions.advise import advice, check, neighbours, recorded_scores, shares
 from braidbench_interactions.chart import stacked_bars
 from braidbench_interactions.cli import advise, quantify
 from braidbench_interactions.estimation import Estimate, Term
@@ -124,7 +124,26 @@ def test_recommended_methods_on_the_unseen_synthetic_datasets():
         if name in TEN:
             continue
         given = advice(_estimate(truth.truth(name).terms))
-        assert share_of_best(given.recommended, scores[f"synthetic/{name}"]) > 0.97
+        assert check(given.recommended, scores[f"synthetic/{name}"]).share > 0.97
+
+
+def test_advice_is_judged_by_hand():
+    scores = {"a": 0.8, "b": 0.6, "c": 0.4}
+    found = check(["b", "c", "unknown"], scores)
+    assert (found.share, found.best, found.tried, found.methods) == (pytest.approx(0.75), "a", ("b", "c"), 3)
+    assert found.by_chance == pytest.approx((1 + 1 + 0.75) / 3), "of the pairs ab, ac and bc"
+    errors = {"a": -0.5, "b": -1.0}
+    assert check(["b"], errors).share == pytest.approx(0.5)
+    assert check(["a"], errors).share == 1.0
+    with pytest.raises(UsageError, match="none of the recommended"):
+        check(["x"], scores)
+
+
+def test_advice_among_the_methods_that_can_be_had():
+    given = advice(_estimate((0, 0.4, 0, 0)), among=["early-fusion", "unimodal[second]"])
+    assert set(given.recommended) == {"early-fusion", "unimodal[second]"}
+    with pytest.raises(UsageError, match="none of the methods that can be had"):
+        advice(_estimate((0, 0.4, 0, 0)), among=["x"])
 
 
 # --- the commands -----------------------------------------------------------------------------------------------------
