@@ -134,7 +134,7 @@ def _renamed(method: str, names: tuple[str, str]) -> str:
 
 
 def measured_scores(folders: Iterable[Path], prefix: str = "synthetic/") -> Scores:
-    """Mean score by dataset and method, of results of ``braidbench run``, by the metric that ranks; an error is negated.
+    """Mean score by dataset and method, of results of ``braidbench run``, by the ranking metric; errors are negated.
 
     Only datasets whose names begin with ``prefix``.
     """
