@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from braidbench.specs import Dataset, Task
     from braidbench_interactions.advise import Advice
     from braidbench_interactions.estimation import Estimate
+    from braidbench_interactions.joint import FloatArray
     from braidbench_interactions.reading import Table
+    from braidbench_interactions.samples import Samples
 
 _ESTIMATORS = ["auto", "cvx", "batch", "posterior"]
 
@@ -32,6 +34,7 @@ _ESTIMATORS = ["auto", "cvx", "batch", "posterior"]
 @click.option("--permutations", type=int, help="Permutations for the bias.  [default: cvx 20, posterior 3, batch 1]")
 @click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--semi-supervised", is_flag=True, help="Bounds on S from pairwise marginals, no label of a pair used.")
+@click.option("--measures", is_flag=True, help="Beside it what I-min, WMS, CI, co-training and CCA say.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Draw a stacked bar, as SVG.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def quantify(
@@ -45,6 +48,7 @@ def quantify(
     permutations: int | None,
     seed: int,
     semi_supervised: bool,
+    measures: bool,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -60,6 +64,13 @@ def quantify(
     from braidbench_interactions.reading import read
 
     table = read(spec, task, quantiles, label)
+    if semi_supervised and measures:
+        raise click.UsageError("--measures needs the labels of pairs, which --semi-supervised does without")
+    if measures:
+        if output is not None:
+            raise click.UsageError("--measures prints several decompositions; -o draws one")
+        _measures(spec, table, chosen, clusters, seed, as_json)
+        return
     if semi_supervised:
         if output is not None:
             raise click.UsageError("--semi-supervised gives bounds, which have no stacked bar")
@@ -212,22 +223,62 @@ def _print(spec: Dataset, table: Table, found: list[tuple[tuple[str, str], Estim
     sys.stdout.flush()
 
 
-def _bounds(spec: Dataset, table: Table, pairs: list[tuple[str, str]], clusters: int, seed: int, as_json: bool) -> None:
-    import numpy as np
-
-    from braidbench_interactions.bounds import synergy_bounds
+def _joint(samples: Samples, clusters: int, seed: int) -> FloatArray:
+    """p[x1, x2, y] of clustered features, counted over all rows."""
     from braidbench_interactions.discretise import count, fit_codes
+
+    first, second = (
+        fit_codes(features[samples.train], clusters=clusters, seed=seed) for features in (samples.first, samples.second)
+    )
+    shape = (first.size, second.size, samples.classes)
+    joint: FloatArray = count(first(samples.first), second(samples.second), samples.labels, shape) / len(samples)
+    return joint
+
+
+def _measures(
+    spec: Dataset, table: Table, pairs: list[tuple[str, str]], clusters: int, seed: int, as_json: bool
+) -> None:
+    from braidbench_interactions.attributions import canonical_correlations
+    from braidbench_interactions.measures import every_decomposition
     from braidbench_interactions.samples import check_samples
 
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
         samples = check_samples(table.features[a], table.features[b], table.labels, table.split, seed)
-        codes = [
-            fit_codes(features[samples.train], clusters=clusters, seed=seed)
-            for features in (samples.first, samples.second)
-        ]
-        shape = (codes[0].size, codes[1].size, samples.classes)
-        joint = count(codes[0](samples.first), codes[1](samples.second), samples.labels, shape) / len(samples)
+        joint = _joint(samples, clusters, seed)
+        correlations = canonical_correlations(samples.first, samples.second, samples.train)
+        rows.append(
+            {"dataset": spec.name, "label": table.label, "pair": [a, b], "unit": "bits", "symbols": joint.shape[:2]}
+            | {"measures": {name: [float(v) for v in terms] for name, terms in every_decomposition(joint).items()}}
+            | {"canonical_correlations": [float(value) for value in correlations]}
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    from tabulate import tabulate
+
+    for row in rows:
+        lines = [(name, *(f"{value:+.3f}" for value in terms)) for name, terms in row["measures"].items()]
+        head = (", ".join(row["pair"]), "R", "U1", "U2", "S")
+        click.echo(tabulate(lines, headers=head, tablefmt="simple", disable_numparse=True))
+        found = row["canonical_correlations"]
+        top = ", ".join(f"{value:.2f}" for value in found[:5])
+        click.echo(
+            f"canonical correlations on held-out rows: {top}; mean of {len(found)}: {sum(found) / len(found):.2f}\n"
+        )
+    click.echo(f"{spec.name}, {table.label}: bits; clusters of features, not corrected for bias.")
+
+
+def _bounds(spec: Dataset, table: Table, pairs: list[tuple[str, str]], clusters: int, seed: int, as_json: bool) -> None:
+    import numpy as np
+
+    from braidbench_interactions.bounds import synergy_bounds
+    from braidbench_interactions.samples import check_samples
+
+    rows: list[dict[str, Any]] = []
+    for a, b in pairs:
+        samples = check_samples(table.features[a], table.features[b], table.labels, table.split, seed)
+        joint = _joint(samples, clusters, seed)
         # From here on nothing knows which label a pair has: three pairwise tables are all there is.
         found = synergy_bounds(joint.sum(axis=1), joint.sum(axis=0), joint.sum(axis=2))
         accuracy = found.performance()
@@ -237,7 +288,7 @@ def _bounds(spec: Dataset, table: Table, pairs: list[tuple[str, str]], clusters:
             "accuracy_lower": accuracy.lower, "accuracy_upper": accuracy.upper,
         }  # fmt: skip
         rows.append(
-            {"dataset": spec.name, "label": table.label, "pair": [a, b], "unit": found.unit, "symbols": shape[:2]}
+            {"dataset": spec.name, "label": table.label, "pair": [a, b], "unit": found.unit, "symbols": joint.shape[:2]}
             | {name: float(np.asarray(value).reshape(-1)[0]) for name, value in values.items()}
         )
     if as_json:

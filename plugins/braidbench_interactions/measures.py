@@ -124,6 +124,19 @@ def co_training(p: ArrayLike, base: float = 2) -> Decomposition:
     )
 
 
+def every_decomposition(p: ArrayLike, base: float = 2) -> dict[str, tuple[float, float, float, float]]:
+    """R, U1, U2 and S of one joint distribution by each measure, the one of the thesis first."""
+    from braidbench_interactions.decomposition import pid
+
+    own = pid(p, base)
+    found = {"PID": (own.redundancy, own.unique1, own.unique2, own.synergy)}
+    others = {"I-min": i_min, "WMS": whole_minus_sum, "CI": correlational_importance, "co-training": co_training}
+    for name, measure in others.items():
+        r, u1, u2, s = (float(value) for value in measure(p, base))
+        found[name] = (r, u1, u2, s)
+    return found
+
+
 def _checked(p: ArrayLike) -> FloatArray:
     try:
         array = np.asarray(p, dtype=np.float64)

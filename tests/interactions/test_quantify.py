@@ -180,6 +180,24 @@ def test_semi_supervised_bounds_enclose_the_synergy():
     assert row["accuracy_lower"] <= 1.0 <= row["accuracy_upper"] + 1e-9
 
 
+def test_every_measure_of_an_and():
+    """Of two fair bits: I(X_i; Y) = 0.311, I(X1, X2; Y) = H(Y) = 0.811, I(X1; X2) = 0, I(X1; X2 | Y) = 0.189 bits."""
+    [row] = json.loads(_run(quantify, "synthetic/and", "--measures", "--json"))
+    alone, both, hidden = 0.311278, 0.811278, 0.188722
+    expected = {
+        "PID": (alone, 0, 0, both - alone),
+        "I-min": (alone, 0, 0, both - alone),
+        "WMS": (0, alone, alone, both - 2 * alone),
+        "co-training": (-hidden, alone + hidden, alone + hidden, 0),
+    }
+    for name, terms in expected.items():
+        assert row["measures"][name] == pytest.approx(terms, abs=0.006), name
+    for terms in row["measures"].values():
+        assert sum(terms) == pytest.approx(both, abs=0.006), "whatever the measure, the terms add up to the whole"
+    assert abs(row["canonical_correlations"][0]) < 0.05
+    assert "co-training" in _run(quantify, "synthetic/and", "--measures")
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
@@ -188,6 +206,8 @@ def test_semi_supervised_bounds_enclose_the_synergy():
         (quantify, ["synthetic/nand"], "Did you mean 'synthetic/"),
         (quantify, ["synthetic/and", "-o", "bar.png"], r"\.svg"),
         (quantify, ["synthetic/and", "-o", "bar.svg", "--semi-supervised"], "no stacked bar"),
+        (quantify, ["synthetic/and", "--measures", "--semi-supervised"], "needs the labels"),
+        (quantify, ["synthetic/and", "--measures", "-o", "bar.svg"], "prints several"),
         (quantify, ["synthetic/and", "--label", "x"], "no label 'x'"),
         (quantify, ["synthetic/and", "--quantiles", "1"], "two quantiles or more"),
         (advise, ["synthetic/and", "--results", "nowhere"], "nowhere"),
