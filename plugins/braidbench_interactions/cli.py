@@ -190,21 +190,13 @@ def _print(spec: Dataset, table: Table, found: list[tuple[tuple[str, str], Estim
 def _bounds(spec: Dataset, table: Table, pairs: list[tuple[str, str]], clusters: int, seed: int, as_json: bool) -> None:
     import numpy as np
 
-    from braidbench_interactions.bounds import synergy_bounds
-    from braidbench_interactions.discretise import count, fit_codes
     from braidbench_interactions.samples import check_samples
+    from braidbench_interactions.semi_supervised import bound_clusters
 
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
         samples = check_samples(table.features[a], table.features[b], table.labels, table.split, seed)
-        codes = [
-            fit_codes(features[samples.train], clusters=clusters, seed=seed)
-            for features in (samples.first, samples.second)
-        ]
-        shape = (codes[0].size, codes[1].size, samples.classes)
-        joint = count(codes[0](samples.first), codes[1](samples.second), samples.labels, shape) / len(samples)
-        # From here on nothing knows which label a pair has: three pairwise tables are all there is.
-        found = synergy_bounds(joint.sum(axis=1), joint.sum(axis=0), joint.sum(axis=2))
+        joint, found = bound_clusters(samples, clusters, seed)
         accuracy = found.performance()
         values = {
             "redundancy": found.redundancy, "unique1": found.unique1, "unique2": found.unique2,
@@ -212,7 +204,7 @@ def _bounds(spec: Dataset, table: Table, pairs: list[tuple[str, str]], clusters:
             "accuracy_lower": accuracy.lower, "accuracy_upper": accuracy.upper,
         }  # fmt: skip
         rows.append(
-            {"dataset": spec.name, "label": table.label, "pair": [a, b], "unit": found.unit, "symbols": shape[:2]}
+            {"dataset": spec.name, "label": table.label, "pair": [a, b], "unit": found.unit, "symbols": joint.shape[:2]}
             | {name: float(np.asarray(value).reshape(-1)[0]) for name, value in values.items()}
         )
     if as_json:
