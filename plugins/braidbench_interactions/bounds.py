@@ -1,7 +1,8 @@
 """Bounds on synergy from pairwise marginals: labelled unimodal and unlabelled paired data (thesis 6.3).
 
 Known are p(x1, y), p(x2, y) and p(x1, x2). R, U1 and U2 follow exactly from the first two (definition 5); S does not.
-Everything is in nats until the end and vectorised over a stack of b joints. The proofs that the thesis leaves out:
+Everything is in nats until the end and vectorised over a stack of b joints. What the thesis leaves out, in short; full
+proofs are in docs/interactions.md, measurements on random joints in :mod:`braidbench_interactions.random_joints`:
 
 *Theorem 4.* Let r* be the distribution of greatest entropy with the three pairwise marginals. By equation 6.3 the least
 synergy among all distributions that share them is that of r*, S_R; no valid lower bound that uses only these marginals
@@ -17,8 +18,8 @@ Let α = E ‖p(y | x1) − p(y | x2)‖₂² be the disagreement.
     (iii) For 0 < w < 1 and distributions m, a, b, Gibbs' inequality gives w KL(m ‖ a) + (1 − w) KL(m ‖ b) ≥
           −ln Σ a^w b^(1 − w), hence S ≥ E[−ln Σ_y p(y | x1)^w p(y | x2)^(1 − w)] − w U2 − (1 − w) U1 for every w.
 (ii) is (iii) with each divergence replaced by its Pinsker bound, so the best w of (iii) is at least (ii), and (ii) at
-least (i). The constant is 1/4 for nats, 1 / (4 ln 2) = 0.361 for bits; with 1 in its place 3 % of random joints
-violate the bound.
+least (i). The constant is 1/4 for nats, 1 / (4 ln 2) = 0.361 for bits, and no larger one is valid; with 1 in its
+place, for bits, 3.4 % of random joints violate the bound.
 
 *Theorem 7.* S = H(X1, X2) + H(Y) − H(X1, X2, Y) − R − U1 − U2, and H(X1, X2, Y) is at least the entropy of the meet,
 in the majorization lattice, of any two marginals that it couples (Cicalese, Gargano & Vaccaro, IEEE Transactions on
@@ -65,6 +66,8 @@ class SynergyBounds:
     """S_U from the disagreement alone at its sharpest, (ii)."""
     lower_chernoff: FloatArray
     """S_U from both classifiers' posteriors, (iii)."""
+    upper_printed: FloatArray
+    """Theorem 7 as printed: (X1, X2) paired with Y alone."""
     upper_pairings: FloatArray
     """Theorem 7 over three pairings."""
     upper: FloatArray
@@ -146,6 +149,7 @@ def synergy_bounds(first: ArrayLike, second: ArrayLike, pairs: ArrayLike, base: 
         lower_uniqueness=(alpha / 4 - np.maximum(parts.unique1, parts.unique2)) / scale,
         lower_minkowski=minkowski / scale,
         lower_chernoff=chernoff / scale,
+        upper_printed=(joint_entropy - meets[0] - parts.dual) / scale,
         upper_pairings=upper_pairings / scale,
         upper=(joint_entropy - least - parts.dual) / scale,
         label=label,

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from braidbench.specs import Dataset, Task
     from braidbench_interactions.advise import Advice
     from braidbench_interactions.estimation import Estimate
-    from braidbench_interactions.joint import FloatArray
     from braidbench_interactions.reading import Table
-    from braidbench_interactions.samples import Samples
 
 _ESTIMATORS = ["auto", "cvx", "batch", "posterior"]
 
@@ -223,29 +221,18 @@ def _print(spec: Dataset, table: Table, found: list[tuple[tuple[str, str], Estim
     sys.stdout.flush()
 
 
-def _joint(samples: Samples, clusters: int, seed: int) -> FloatArray:
-    """p[x1, x2, y] of clustered features, counted over all rows."""
-    from braidbench_interactions.discretise import count, fit_codes
-
-    first, second = (
-        fit_codes(features[samples.train], clusters=clusters, seed=seed) for features in (samples.first, samples.second)
-    )
-    shape = (first.size, second.size, samples.classes)
-    joint: FloatArray = count(first(samples.first), second(samples.second), samples.labels, shape) / len(samples)
-    return joint
-
-
 def _measures(
     spec: Dataset, table: Table, pairs: list[tuple[str, str]], clusters: int, seed: int, as_json: bool
 ) -> None:
     from braidbench_interactions.attributions import canonical_correlations
+    from braidbench_interactions.discretise import clustered_joint
     from braidbench_interactions.measures import every_decomposition
     from braidbench_interactions.samples import check_samples
 
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
         samples = check_samples(table.features[a], table.features[b], table.labels, table.split, seed)
-        joint = _joint(samples, clusters, seed)
+        joint = clustered_joint(samples, clusters, seed)
         correlations = canonical_correlations(samples.first, samples.second, samples.train)
         rows.append(
             {"dataset": spec.name, "label": table.label, "pair": [a, b], "unit": "bits", "symbols": joint.shape[:2]}
@@ -272,15 +259,13 @@ def _measures(
 def _bounds(spec: Dataset, table: Table, pairs: list[tuple[str, str]], clusters: int, seed: int, as_json: bool) -> None:
     import numpy as np
 
-    from braidbench_interactions.bounds import synergy_bounds
     from braidbench_interactions.samples import check_samples
+    from braidbench_interactions.semi_supervised import bound_clusters
 
     rows: list[dict[str, Any]] = []
     for a, b in pairs:
         samples = check_samples(table.features[a], table.features[b], table.labels, table.split, seed)
-        joint = _joint(samples, clusters, seed)
-        # From here on nothing knows which label a pair has: three pairwise tables are all there is.
-        found = synergy_bounds(joint.sum(axis=1), joint.sum(axis=0), joint.sum(axis=2))
+        joint, found = bound_clusters(samples, clusters, seed)
         accuracy = found.performance()
         values = {
             "redundancy": found.redundancy, "unique1": found.unique1, "unique2": found.unique2,

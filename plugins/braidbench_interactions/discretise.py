@@ -15,7 +15,7 @@ import numpy as np
 
 from braidbench.errors import UsageError
 from braidbench_interactions.joint import FloatArray
-from braidbench_interactions.samples import IntArray
+from braidbench_interactions.samples import IntArray, Samples
 
 
 class Codes(Protocol):
@@ -99,3 +99,10 @@ def count(first: IntArray, second: IntArray, labels: IntArray, shape: tuple[int,
     """Counts n[x1, x2, y] of rows of symbols and labels, each (N,)."""
     flat = np.ravel_multi_index((first, second, labels), shape)
     return np.bincount(flat, minlength=math.prod(shape)).reshape(shape).astype(np.float64)
+
+
+def clustered_joint(samples: Samples, clusters: int = 20, seed: int = 0) -> FloatArray:
+    """p[x1, x2, y] of the modalities' symbols, fitted on the training rows and counted over all."""
+    first, second = (fit_codes(x[samples.train], clusters=clusters, seed=seed) for x in (samples.first, samples.second))
+    shape = (first.size, second.size, samples.classes)
+    return count(first(samples.first), second(samples.second), samples.labels, shape) / len(samples)

@@ -35,6 +35,9 @@ _TINY = 1e-300
 _SAME = 1e-15
 """What a quantile may be off in p(x, y) before it is moved: the rounding of the marginals."""
 
+_PAIRS = 1 << 16
+"""Pairs (x1, x2) whose constraint is measured at a time: the memory, beside the tables', whatever their size."""
+
 
 class Union(NamedTuple):
     """The join J of both modalities for a stack of b, in m = 2 (n1 + n2) − 1 slots; unused slots have no mass."""
@@ -54,7 +57,8 @@ class Union(NamedTuple):
 def union(first: FloatArray, second: FloatArray) -> Union:
     """The join of p(x1, y), shape (b, n1, 2), and p(x2, y), shape (b, n2, 2), with its dual potentials.
 
-    Inside, the stack is the last axis and posteriors the first: numpy is slow along a short last axis.
+    Inside, the stack is the last axis and posteriors the first: numpy is slow along a short last axis. Memory is that
+    of the tables; time has a term n1 · n2, of measuring that the potentials are feasible.
     """
     n1 = first.shape[1]
     tables = np.empty((2, n1 + second.shape[1], len(first)))
@@ -112,8 +116,11 @@ def union(first: FloatArray, second: FloatArray) -> Union:
         lam[:, y] = np.take(ordered, back[:n1])
         mu[:, y] = np.take(tangent[::2] - ordered, back[n1:])
     # Feasible in theory, and shifted by what rounding has left.
-    weights = sum(np.exp(lam[:, None, y] + mu[None, :, y]) for y in (0, 1))
-    lam -= np.log(np.max(weights, axis=1))[:, None]
+    block = max(_PAIRS // max(mu.shape[0] * mu.shape[2], 1), 1)
+    for start in range(0, n1, block):
+        part = lam[start : start + block]
+        weights = sum(np.exp(part[:, None, y] + mu[None, :, y]) for y in (0, 1))
+        part -= np.log(np.max(weights, axis=1))[:, None]
     lam, mu = (np.ascontiguousarray(np.moveaxis(potential, 2, 0)) for potential in (lam, mu))
     return Union(grid_mass, grid_t, value, lam, mu)
 

@@ -2,7 +2,8 @@
 
 Everything is vectorised over leading axes and written for H = H(Y | X) = H(Y) − I(X; Y) in nats; with X = (X1, X2)
 these are bounds on the best multimodal model. Theorem 8 as printed is kept for comparison: its lower bound is loose but
-valid; its upper bound takes H(Y) for log |Y|, fails for unbalanced classes and is above 1 for two classes.
+valid; its upper bound takes H(Y) for log |Y|, fails for unbalanced classes and is above 1 for two classes. Proofs:
+docs/interactions.md.
 """
 
 from __future__ import annotations

@@ -150,6 +150,23 @@ class TestKnownValues:
         np.testing.assert_allclose(bits.performance().average, nats.performance().average, atol=1e-8)
 
 
+def test_the_constant_of_theorem_5_cannot_be_larger():
+    """Fair ±1 of correlation c, p(y = 1 | x1, x2) = ½ + δ (x1 + x2) / (1 + c): U1 = U2 = 0 and S / α → 1 / (2 (1 + c)),
+    which comes as near to 1/4 nat as one likes."""
+    ratios = []
+    for c in (0.0, 0.9, 0.99):
+        p = np.empty((1, 2, 2, 2))
+        for i, x1 in enumerate((-1, 1)):
+            for j, x2 in enumerate((-1, 1)):
+                one = 0.5 + 0.01 * (x1 + x2) / (1 + c)
+                p[0, i, j] = (1 + c * x1 * x2) / 4 * np.array([1 - one, one])
+        parts, found = pid_batch(p, base=math.e), synergy_bounds(*pairwise(p), base=math.e)
+        assert (parts.unique1[0], parts.unique2[0]) == pytest.approx((0, 0), abs=1e-12)
+        ratios.append(parts.synergy[0] / found.disagreement[0])
+        assert ratios[-1] == pytest.approx(1 / (2 * (1 + c)), rel=1e-3)
+    assert 0.25 < ratios[-1] < 0.252
+
+
 class TestInput:
     def test_one_joint_is_a_stack_of_one(self):
         first, second, pairs = pairwise(joints(1, (3, 2, 2), seed=6))

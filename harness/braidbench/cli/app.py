@@ -55,18 +55,18 @@ def cli(context: click.Context, version: bool) -> None:
         click.echo(context.get_help())
 
 
-def run(arguments: list[str]) -> None:
+def run(arguments: list[str], command: click.Command = cli, name: str = "braidbench") -> None:
     """Run a command line and exit with its code; every error is one line."""
     warn()
     try:
-        code = cli.main(arguments, prog_name="braidbench", standalone_mode=False)
+        code = command.main(arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = 2
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "braidbench"
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else name
         click.echo(f"error: {error.format_message()} (see {where} --help)", err=True)
         code = 2
     except click.Abort:
