@@ -16,6 +16,7 @@ import numpy as np
 from braidbench.errors import UsageError
 from braidbench_interactions.joint import FloatArray
 from braidbench_interactions.samples import IntArray, Samples
+from braidbench_interactions.threads import on_one_thread
 
 
 class Codes(Protocol):
@@ -86,6 +87,7 @@ class Clusters:
         return np.asarray(self.pipeline.predict(features), dtype=np.int64)
 
 
+@on_one_thread
 def fit_codes(
     features: FloatArray, bins: int | None = None, clusters: int = 20, components: int = 5, seed: int = 0
 ) -> Codes:
@@ -101,6 +103,7 @@ def count(first: IntArray, second: IntArray, labels: IntArray, shape: tuple[int,
     return np.bincount(flat, minlength=math.prod(shape)).reshape(shape).astype(np.float64)
 
 
+@on_one_thread
 def clustered_joint(samples: Samples, clusters: int = 20, seed: int = 0) -> FloatArray:
     """p[x1, x2, y] of the modalities' symbols, fitted on the training rows and counted over all."""
     first, second = (fit_codes(x[samples.train], clusters=clusters, seed=seed) for x in (samples.first, samples.second))

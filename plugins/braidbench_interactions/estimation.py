@@ -41,6 +41,7 @@ from braidbench_interactions.evidence import (
 from braidbench_interactions.joint import FloatArray, check_base, entropy, unit
 from braidbench_interactions.posterior import Posteriors, fit_posteriors
 from braidbench_interactions.samples import Samples, check_samples
+from braidbench_interactions.threads import on_one_thread
 
 TERMS = ("redundancy", "unique1", "unique2", "synergy")
 
@@ -167,6 +168,7 @@ def estimate(
     return estimate_samples(samples, options)
 
 
+@on_one_thread
 def estimate_samples(samples: Samples, options: Options, posteriors: Posteriors | None = None) -> Estimate:
     """:func:`estimate` of checked samples; ``posteriors`` if they are fitted already."""
     name, evidence, losses = _choose(samples, options, posteriors)
@@ -191,7 +193,7 @@ def estimate_samples(samples: Samples, options: Options, posteriors: Posteriors 
             if repeats
             else f"{evidence.rows:,} samples for {evidence.cells:,} cells: the estimate is biased, and not corrected"
         )
-        warnings.warn(notes[-1], SparseWarning, stacklevel=3)
+        warnings.warn(notes[-1], SparseWarning, stacklevel=4)
     redundancy, unique1, unique2, synergy = (
         Term(float(value), float(lower), float(upper), float(before), float(bias))
         for value, lower, upper, before, bias in zip(

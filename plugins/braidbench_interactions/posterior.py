@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from braidbench.errors import UsageError
 from braidbench_interactions.joint import FloatArray
 from braidbench_interactions.samples import IntArray, Samples
+from braidbench_interactions.threads import on_one_thread
 
 _FLOOR = 1e-12
 _COMPONENTS = 256  # principal components kept of wide features
@@ -123,6 +124,7 @@ CLASSIFIERS: dict[str, Maker] = {
 _BOOSTED_AT_MOST = 64  # features; trees on more are slow and no better here
 
 
+@on_one_thread
 def fit_posterior(features: FloatArray, samples: Samples, seed: int, only: str | None = None) -> tuple[str, FloatArray]:
     """Posteriors (N, C) of all rows by a classifier fitted on the training rows, and its name.
 
@@ -279,6 +281,7 @@ def match_marginals(posterior: FloatArray, share: FloatArray, frequency: FloatAr
     return table
 
 
+@on_one_thread
 def cluster_posteriors(posterior: FloatArray, weights: FloatArray, clusters: int, seed: int = 0) -> IntArray:
     """Symbols (n,) of posteriors (n, C): k-means on their square roots, where distance is Hellinger's.
 

@@ -91,7 +91,7 @@ LAYERS = [
     {"training", "evaluation.scores"},
     {"evaluation.robustness", "evaluation.complexity", "recipe"},
     {"cell"},
-    {"executors", "worker", "plan"},
+    {"executors", "worker", "plan", "trained"},
     {"api"},
     {"testing", "cli", "builtin"},
 ]

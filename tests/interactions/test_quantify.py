@@ -52,13 +52,15 @@ def test_an_image_becomes_its_pixels():
 def test_labels_of_every_kind_of_task():
     train = np.array([True] * 6 + [False] * 2)
     regression = Task("height", "regression", ("mae",))
-    labels, said = _label(regression, np.array([[1.0], [2], [3], [4], [5], [6], [0], [9]]), train, 3, None)
-    assert labels.tolist() == [0, 0, 1, 1, 2, 2, 0, 2]
+    heights = np.array([[1.0], [2], [3], [4], [5], [6], [0], [9]])
+    decide, choose, said = _label(regression, heights[train], 3, None)
+    assert choose(heights).tolist() == decide(heights).tolist()
+    assert decide(heights).tolist() == [0, 0, 1, 1, 2, 2, 0, 2]
     assert "3 training quantiles" in said
     genres = Task("genre", "multilabel", ("micro-f1",), classes=("drama", "war"))
     targets = np.array([[1, 0], [1, 1], [1, 0], [1, 1], [1, 0], [1, 1], [0, 1], [0, 0]])
-    assert _label(genres, targets, train, 2, None)[1] == "genre: war"
-    assert _label(genres, targets, train, 2, "drama")[0].tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
+    assert _label(genres, targets[train], 2, None)[2] == "genre: war"
+    assert _label(genres, targets[train], 2, "drama")[0](targets).tolist() == [1, 1, 1, 1, 1, 1, 0, 0]
 
 
 # --- chart ------------------------------------------------------------------------------------------------------------
