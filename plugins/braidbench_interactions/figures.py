@@ -10,6 +10,7 @@ import numpy as np
 from braidbench_interactions.agreement import correlation
 from braidbench_interactions.joint import FloatArray
 from braidbench_interactions.measured import Measured
+from braidbench_interactions.models import Relation, correlate
 from braidbench_interactions.panels import Panel
 from braidbench_interactions.random_joints import EXAMPLES, Study, study
 
@@ -64,6 +65,19 @@ def gain_panels(gains: Gains) -> list[Panel]:
     for said, points in (("best multimodal − best unimodal", fused), ("best complex − best simple", refined)):
         if len(points) > 1:
             panels.append(_scatter(said, points))
+    return panels
+
+
+def relation_panels(relations: Sequence[Relation]) -> list[Panel]:
+    """Figures 3.4 and 3.5: one panel a relation that has a correlation."""
+    panels = []
+    for relation in relations:
+        found = correlate(relation)
+        if found.value == found.value:
+            ranges = [_round(values, 0.1) for values in (relation.xs, relation.ys)]
+            x = f"{relation.x}, {relation.over}" if relation.over else relation.x
+            title = f"ρ = {found.value:.2f} over {found.points}"
+            panels.append(Panel(title, x, relation.y, ranges[0], ranges[1], (relation.xs, relation.ys)))
     return panels
 
 

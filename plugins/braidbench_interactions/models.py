@@ -152,18 +152,19 @@ def chosen_results(found: Iterable[tuple[Path, Result]], datasets: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Correlation:
-    """Pearson's ρ over models, with how many there are and the interval that Fisher's z gives."""
+class Relation:
+    """Two quantities of models, (n,) each."""
 
-    what: str
-    value: float
-    low: float
-    high: float
-    points: int
+    x: str
+    y: str
+    over: str
+    """Which models they are of, or how they are taken; empty for all of them as they are."""
+    xs: FloatArray
+    ys: FloatArray
 
 
-def correlations(models: Sequence[Learned]) -> list[Correlation]:
-    """Figures 3.4 and 3.5 over any set of models.
+def relations(models: Sequence[Learned]) -> list[Relation]:
+    """What figures 3.4 and 3.5 plot, over any set of models.
 
     α against the score, over all models whose metric is the one most have, and within datasets (each dataset's means
     taken out, which leaves what tells models on one dataset apart); U_i against what the score loses without modality
@@ -179,12 +180,13 @@ def correlations(models: Sequence[Learned]) -> list[Correlation]:
     redundancy = np.array([m.terms[0] for m in same for _ in (0, 1)])
     drops = np.array([drop for m in same for drop in m.drops])
     little = unique <= LITTLE
+    lost, where = "loss without modality i", f"where U_i ≤ {LITTLE}"
     return [
-        _correlation(f"α, {common}", alphas, scores),
-        _correlation(f"α, {common}, within datasets", _centred(alphas, groups), _centred(scores, groups)),
-        _correlation("U_i, loss without modality i", unique, drops),
-        _correlation("S, loss without modality i where U_i ≤ 0.05", synergy[little], drops[little]),
-        _correlation("R, loss without modality i where U_i ≤ 0.05", redundancy[little], drops[little]),
+        Relation("α", common, "", alphas, scores),
+        Relation("α", common, "within datasets", _centred(alphas, groups), _centred(scores, groups)),
+        Relation("U_i", lost, "", unique, drops),
+        Relation("S", lost, where, synergy[little], drops[little]),
+        Relation("R", lost, where, redundancy[little], drops[little]),
     ]
 
 
@@ -195,9 +197,23 @@ def _centred(values: FloatArray, groups: NDArray[Any]) -> FloatArray:
     return centred
 
 
-def _correlation(what: str, x: FloatArray, y: FloatArray) -> Correlation:
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's ρ over models, with how many there are and the interval that Fisher's z gives."""
+
+    what: str
+    value: float
+    low: float
+    high: float
+    points: int
+
+
+def correlate(relation: Relation) -> Correlation:
+    """NaN where there are fewer than four models, or nothing varies."""
     from scipy.stats import pearsonr
 
+    x, y = relation.xs, relation.ys
+    what = ", ".join(part for part in (relation.x, relation.y, relation.over) if part)
     # Differences of rounding are no variation.
     if len(x) < 4 or np.ptp(x) < 1e-9 or np.ptp(y) < 1e-9:
         return Correlation(what, float("nan"), float("nan"), float("nan"), len(x))
