@@ -16,7 +16,8 @@ from braidbench.specs import Modality, Task
 from braidbench.store import Store
 from braidbench.trained import load_trained, without
 from braidbench_interactions.evidence import Options
-from braidbench_interactions.models import Learned, _drawn, _terms, correlations, families
+from braidbench_interactions.figures import relation_panels
+from braidbench_interactions.models import Learned, _drawn, _terms, correlate, families, relations
 from braidbench_interactions.reading import Table, _label
 
 OPTIONS = Options("posterior", bootstrap=0, permutations=0)
@@ -112,7 +113,8 @@ def test_correlations_against_numpy():
             models.append(
                 _learned(dataset, method, float(rng.random()), (0.1, 0.2, 0.3, 0.4), terms, tuple(rng.random(2)))
             )
-    found = {c.what: c for c in correlations(models)}
+    related = relations(models)
+    found = {c.what: c for c in map(correlate, related)}
     alphas = [np.dot([0.1, 0.2, 0.3, 0.4], m.terms) for m in models]
     scores = [m.score for m in models]
     assert found["α, accuracy"].value == pytest.approx(np.corrcoef(alphas, scores)[0, 1])
@@ -123,6 +125,12 @@ def test_correlations_against_numpy():
     drops = [d for m in models for d in m.drops]
     assert found["U_i, loss without modality i"].value == pytest.approx(np.corrcoef(unique, drops)[0, 1])
     assert found["U_i, loss without modality i"].points == 16
+    little = relation_panels([r for r in related if r.x == "S"])
+    assert [panel.title for panel in relation_panels(related[:3])] == [
+        f"ρ = {found[name].value:.2f} over {found[name].points}" for name in list(found)[:3]
+    ]
+    # No U_i here is as little as that, so nothing is said of S and nothing is drawn.
+    assert (found["S, loss without modality i, where U_i ≤ 0.05"].points < 4) == (little == [])
 
 
 # --- real cells -------------------------------------------------------------------------------------------------------
@@ -173,7 +181,7 @@ def test_the_tables_are_printed(capsys):
 
     models = [_learned("d", "m", 0.8, (0.5, 0, 0, 0), (0.4, 0.1, 0.2, 0.0), (0.25, 0.125))]
     models += [replace(models[0], method="n", shapley=Attribution(1, 2, 3, 9), gradients=Attribution(4, 5, 6, 9))]
-    _print(models, families(models), correlations(models))
+    _print(models, families(models), [correlate(r) for r in relations(models)])
     printed = capsys.readouterr().out
     lines = [line.split() for line in printed.splitlines()]
     assert ["m", "0.400", "0.100", "0.200", "0.000", "0.400", "0.8000", "0.2500", "0.1250"] in lines
