@@ -6,7 +6,7 @@ numbers that are not finite are refused with the place they stand at.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,11 +15,13 @@ from braidbench.errors import DataError
 FailureKind = Literal["oom", "timeout", "nan", "data", "plugin", "crash"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A document that trusts nothing."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Cost(_Strict):
+class Cost(Strict):
     """What a row cost. Bytes, seconds and floating point operations (a multiply-add counts two)."""
 
     parameters_trained: int
@@ -33,7 +35,7 @@ class Cost(_Strict):
     peak_device_bytes: int | None = None
 
 
-class Curve(_Strict):
+class Curve(Strict):
     """Scores of one metric under one corruption of one modality, at rising severity.
 
     ``relative`` is the area under the oriented curve over the severity range (higher is better whatever the metric's
@@ -51,7 +53,7 @@ class Curve(_Strict):
     source: str
 
 
-class Environment(_Strict):
+class Environment(Strict):
     """Where and with what a cell ran. Not part of its identity."""
 
     braidbench: str
@@ -69,7 +71,7 @@ class Environment(_Strict):
     deterministic: bool
 
 
-class Result(_Strict):
+class Result(Strict):
     """One cell: a dataset's task, a method, its overrides and a seed."""
 
     schema_version: Literal[1] = 1
@@ -120,9 +122,17 @@ class Result(_Strict):
 
 def parse(text: str | bytes, where: str) -> Result:
     """A result from JSON text. Raises DataError that names ``where`` and the first place that is wrong."""
+    return document(Result, text, where, "result")
+
+
+Document = TypeVar("Document", bound=Strict)
+
+
+def document(schema: type[Document], text: str | bytes, where: str, kind: str) -> Document:
+    """A document of ``schema`` from JSON text. Raises DataError that names ``where`` and the first wrong place."""
     try:
-        return Result.model_validate_json(text)
+        return schema.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "document"
-        raise DataError(f"{where}: not a braidbench result (at {place}: {first['msg']})") from None
+        raise DataError(f"{where}: not a braidbench {kind} (at {place}: {first['msg']})") from None

@@ -23,11 +23,13 @@ import jinja2
 
 from braidbench.errors import UsageError
 from braidbench.files import storage
+from braidbench.measurements import Measurement
+from braidbench.measurements import read as read_measurements
 from braidbench.results import Result
 from braidbench.stats import Estimate
 from braidbench.store import Found, read
 from braidbench.summary import Cell, Overall, Table, decimals, newest, overall, tables
-from braidbench_leaderboard.charts import COSTS, cost_plot, robustness_plots
+from braidbench_leaderboard.charts import COSTS, cost_plot, robustness_plots, stacked_bars
 
 HERE = Path(__file__).parent
 MARKER = ".braidbench-site"
@@ -42,9 +44,12 @@ class Site:
     tasks: int
     rows: int
     corrupt: list[str] = field(default_factory=list)
+    homeless: list[str] = field(default_factory=list)
+    """One sentence for each measurement of a task that has no page."""
 
     def summary(self) -> dict[str, Any]:
-        return {"cells": self.cells, "tasks": self.tasks, "rows": self.rows, "corrupt": self.corrupt}
+        counts = {"cells": self.cells, "tasks": self.tasks, "rows": self.rows}
+        return {**counts, "corrupt": self.corrupt, "homeless": self.homeless}
 
 
 def build_site(results: Sequence[Path], output: Path, reference: str | None = None) -> Site:
@@ -53,7 +58,8 @@ def build_site(results: Sequence[Path], output: Path, reference: str | None = No
     found = read(results)
     if not found.results:
         raise UsageError(f"no results in {', '.join(str(path) for path in results)}; braidbench run makes some")
-    pages = _Pages(found, reference or _declared_reference(), _commit(results))
+    measured = read_measurements(path for path in results if path.is_dir())
+    pages = _Pages(found, reference or _declared_reference(), _commit(results), measured.measurements)
     with storage(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
@@ -62,7 +68,8 @@ def build_site(results: Sequence[Path], output: Path, reference: str | None = No
             _replace(temporary, output)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    return Site(len(pages.cells), len(pages.tables), sum(len(t.rows) for t in pages.tables), found.corrupt)
+    rows = sum(len(table.rows) for table in pages.tables)
+    return Site(len(pages.cells), len(pages.tables), rows, found.corrupt + measured.corrupt, pages.homeless)
 
 
 def _check_output(results: Sequence[Path], output: Path) -> None:
@@ -125,7 +132,9 @@ def _commit(results: Sequence[Path]) -> str | None:
 class _Pages:
     """Everything that the templates show."""
 
-    def __init__(self, found: Found, reference: str | None, commit: str | None) -> None:
+    def __init__(
+        self, found: Found, reference: str | None, commit: str | None, measurements: Sequence[Measurement]
+    ) -> None:
         # One result may come from two folders; it is one cell with one page.
         unique = {cell_page(result): (path, result) for path, result in found.results}
         self.cells: list[Cell] = sorted(
@@ -133,6 +142,13 @@ class _Pages:
         )
         self.tables: list[Table] = tables(self.cells, reference)
         self.overall: list[Overall] = overall(self.tables)
+        self.measurements = measurements
+        shown = {(table.dataset, table.task) for table in self.tables}
+        self.homeless = [
+            f"{m.measure} of {m.dataset}/{m.task}: there is no result on it, so it has no page"
+            for m in measurements
+            if (m.dataset, m.task) not in shown
+        ]
         self.reference = reference
         self.corrupt = found.corrupt
         self.current = {id(result) for _, result in newest(self.cells)}
@@ -185,6 +201,11 @@ class _Pages:
                 costs=COSTS,
                 cost_plot=cost_plot(table),
                 robustness_plots=robustness_plots(table),
+                measurements=[
+                    (m, stacked_bars(m))
+                    for m in self.measurements
+                    if (m.dataset, m.task) == (table.dataset, table.task)
+                ],
                 reference=self.reference,
             )
         template = self.environment.get_template("cell.html")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from braidbench.measurements import Measurement
 from braidbench.summary import Robustness, Row, Table
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -123,4 +124,58 @@ def _curves(table: Table, corruption: str, modality: str, curves: Sequence[tuple
                 {"field": "score", "type": "quantitative", "format": ".4f"},
             ],
         },
+    }
+
+
+BAR, STEP = 18, 5
+"""Height of a bar, and of the line of one whisker, in pixels."""
+
+
+def stacked_bars(measurement: Measurement) -> dict[str, Any]:
+    """One bar a row, its parts beside one another; below it a whisker a part, around the part's end."""
+    names = measurement.parts
+    values = []
+    for bar in measurement.bars:
+        start = 0.0
+        for part in bar.parts:
+            ends = {"start": start, "end": start + part.value, "from": start + part.low, "to": start + part.high}
+            values.append({"bar": bar.name, "part": part.name, **part.model_dump(exclude={"name"}), **ends})
+            start += part.value
+    y = {"field": "bar", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 150, "grid": False}}
+    x = {"type": "quantitative", "title": measurement.unit, "axis": {"tickCount": 6}}
+    colour = {
+        "field": "part",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": names},
+        "legend": LEGEND,
+    }
+    tooltip = [{"field": name, "type": "nominal"} for name in ("bar", "part")]
+    tooltip += [{"field": name, "type": "quantitative", "format": ".3f"} for name in ("value", "low", "high")]
+    whiskers = [
+        {
+            # Whiskers stand apart, so that neighbours do not hide one another.
+            "transform": [{"filter": {"field": "part", "equal": name}}],
+            "mark": {"type": "rule", "strokeWidth": 2, "yOffset": STEP * (row + 1)},
+            "encoding": {
+                "x": {**x, "field": "from"},
+                "x2": {"field": "to"},
+                "y": y,
+                "color": colour,
+                "tooltip": tooltip,
+            },
+        }
+        for row, name in enumerate(names)
+    ]
+    bars = {
+        "mark": {"type": "bar", "height": BAR, "yOffset": -BAR / 2},
+        "encoding": {"x": {**x, "field": "start"}, "x2": {"field": "end"}, "y": y, "color": colour, "tooltip": tooltip},
+    }
+    return {
+        "$schema": SCHEMA,
+        "description": f"{measurement.title} of {measurement.dataset}: {', '.join(names)}, in {measurement.unit}",
+        "width": "container",
+        "height": len(measurement.bars) * (BAR + 2 * STEP * (len(names) + 1)),
+        "data": {"values": values},
+        "layer": [bars, *whiskers],
     }

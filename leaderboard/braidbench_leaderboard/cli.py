@@ -31,6 +31,8 @@ def build(results: tuple[Path, ...], output: Path, reference: str | None, as_jso
     made = build_site(results, output, reference)
     for sentence in made.corrupt:
         click.echo(f"warning: left out: {sentence}", err=True)
+    for sentence in made.homeless:
+        click.echo(f"note: left out: {sentence}", err=True)
     if as_json:
         click.echo(json.dumps(made.summary()))
     else:

@@ -9,6 +9,7 @@ full: distances, and every method's score on the nearest dataset.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -22,10 +23,11 @@ from braidbench.errors import UsageError
 from braidbench_interactions.estimation import Estimate
 from braidbench_interactions.generators import TEN
 from braidbench_interactions.joint import FloatArray
+from braidbench_interactions.synthetic import SPLITS
 from braidbench_interactions.truth import truth
 
 RECORDED = "synthetic_scores.json"
-"""Mean test accuracy over seeds 0 and 1 of the bundled methods; see docs/interactions.md for the command."""
+"""Test accuracy of seed 0 by plans/table-3.4.toml and plans/advice.toml; docs/interactions.md has the commands."""
 
 Scores = Mapping[str, Mapping[str, float]]
 """Synthetic dataset → method → score, higher is better."""
@@ -124,8 +126,20 @@ def advice(
         notes.append(f"the dataset's information is {estimate.total:.3f} {estimate.unit}: too little to tell its kinds")
     if len(ranked) > 1 and ranked[1].distance - ranked[0].distance < 0.1:
         notes.append(f"{ranked[1].dataset} is nearly as near")
+    alike = sum(_alike(score, ranking[0][1]) for score in ordered.values())
+    if alike > top:
+        notes.append(
+            f"{alike} methods lie within two standard errors of the best on {nearest}: which of them comes first is "
+            "noise, and any of them will do"
+        )
     r, u1, u2, s = (float(value) for value in shares(estimate.values))
     return Advice((r, u1, u2, s), ranked, tuple(list(ordered)[:top]), ordered, source, tuple(notes), estimate)
+
+
+def _alike(score: float, best: float) -> bool:
+    """Whether two accuracies on the same test rows may differ by chance."""
+    rows = SPLITS["test"]
+    return 0.0 <= score <= best <= 1.0 and best - score <= 2 * math.sqrt(best * (1 - best) / rows)
 
 
 def _renamed(method: str, names: tuple[str, str]) -> str:

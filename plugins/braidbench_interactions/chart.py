@@ -13,6 +13,13 @@ COLOURS = {"redundancy": "#4477aa", "unique1": "#228833", "unique2": "#ccbb44", 
 
 NAMES = {"redundancy": "R", "unique1": "U1", "unique2": "U2", "synergy": "S"}
 
+
+def said(term: str) -> str:
+    """``"U1: unique to the first"``."""
+    words = {"redundancy": "redundancy", "unique1": "unique to the first", "unique2": "unique to the second"}
+    return f"{NAMES[term]}: {words.get(term, term)}"
+
+
 _LABELS, _WIDTH, _BAR, _STEP, _TOP, _RIGHT = 190, 520, 22, 58, 74, 30
 
 
@@ -38,8 +45,7 @@ def stacked_bars(title: str, bars: Sequence[tuple[str, Estimate]]) -> str:
     ]
     x = 12.0
     for term in TERMS:
-        words = {"redundancy": "redundancy", "unique1": "unique to the first", "unique2": "unique to the second"}
-        text = f"{NAMES[term]}: {words.get(term, term)}"
+        text = said(term)
         parts.append(f'<rect x="{x:.0f}" y="40" width="12" height="12" fill="{COLOURS[term]}"/>')
         parts.append(f'<text x="{x + 17:.0f}" y="50">{text}</text>')
         x += 30 + 7.0 * len(text)
@@ -59,10 +65,10 @@ def _bar(label: str, estimate: Estimate, y: float, scale: float) -> list[str]:
     start = 0.0
     for row, (name, term) in enumerate(estimate.terms.items()):
         left, width = _LABELS + start * scale, term.value * scale
-        said = f"{NAMES[name]} {term.value:.3f} ({term.low:.3f} to {term.high:.3f}) {estimate.unit}"
+        told = f"{NAMES[name]} {term.value:.3f} ({term.low:.3f} to {term.high:.3f}) {estimate.unit}"
         parts.append(
             f'<rect x="{left:.2f}" y="{y}" width="{width:.2f}" height="{_BAR}" fill="{COLOURS[name]}">'
-            f"<title>{said}</title></rect>"
+            f"<title>{told}</title></rect>"
         )
         if width > 38:
             ink = "#222222" if name == "unique2" else "#ffffff"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import warnings
 from dataclasses import asdict
@@ -33,7 +34,12 @@ _ESTIMATORS = ["auto", "cvx", "batch", "posterior"]
 @click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--semi-supervised", is_flag=True, help="Bounds on S from pairwise marginals, no label of a pair used.")
 @click.option("--measures", is_flag=True, help="Beside it what I-min, WMS, CI, co-training and CCA say.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Draw a stacked bar, as SVG.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Draw a stacked bar: .svg, .png")
+@click.option("--save", is_flag=True, help="Keep the terms beside the results, for the leaderboard's page.")
+@click.option(
+    "--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, metavar="DIR",
+    help="Where --save keeps them.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def quantify(
     dataset: str,
@@ -48,6 +54,8 @@ def quantify(
     semi_supervised: bool,
     measures: bool,
     output: Path | None,
+    save: bool,
+    results: Path,
     as_json: bool,
 ) -> None:
     """How much redundant, unique and synergistic information a DATASET (or DATASET/TASK) holds about its task.
@@ -55,8 +63,9 @@ def quantify(
     R is what both modalities tell, U1 and U2 what only one of them tells, S what only both together tell, each in bits
     and with a 95 % interval.
     """
-    if output is not None and output.suffix.lower() != ".svg":
-        raise click.UsageError(f"{output}: the bar is drawn as SVG; give a file name that ends in .svg")
+    from braidbench_interactions.pictures import check_picture, write_picture
+
+    check_picture(output)
     spec, task = _find(dataset)
     chosen = _pairs(spec, pairs)
     from braidbench_interactions.reading import read
@@ -65,13 +74,13 @@ def quantify(
     if semi_supervised and measures:
         raise click.UsageError("--measures needs the labels of pairs, which --semi-supervised does without")
     if measures:
-        if output is not None:
-            raise click.UsageError("--measures prints several decompositions; -o draws one")
+        if output is not None or save:
+            raise click.UsageError("--measures prints several decompositions; -o draws and --save keeps one")
         _measures(spec, table, chosen, clusters, seed, as_json)
         return
     if semi_supervised:
-        if output is not None:
-            raise click.UsageError("--semi-supervised gives bounds, which have no stacked bar")
+        if output is not None or save:
+            raise click.UsageError("--semi-supervised gives bounds, which have no stacked bar to draw or to save")
         _bounds(spec, table, chosen, clusters, seed, as_json)
         return
     options = {
@@ -83,10 +92,17 @@ def quantify(
     }
     found = _estimates(table, chosen, options)
     if output is not None:
-        from braidbench.files import write_text
         from braidbench_interactions.chart import stacked_bars
 
-        write_text(output, stacked_bars(f"{spec.name}: {table.label}", [(f"{a} + {b}", e) for (a, b), e in found]))
+        write_picture(output, stacked_bars(f"{spec.name}: {table.label}", [(f"{a} + {b}", e) for (a, b), e in found]))
+    if save:
+        from braidbench.measurements import save as keep
+        from braidbench_interactions.panel import measurement
+
+        given = {"pair": pairs, **options, "label": label, "quantiles": quantiles}
+        command = _command(f"quantify {spec.name}/{task.name}", given)
+        kept = keep(results, measurement(spec.name, task.name, table.label, found, command))
+        click.echo(f"saved to {kept}", err=True)
     if as_json:
         rows = [{"dataset": spec.name, "label": table.label, "pair": pair, **e.as_plain()} for pair, e in found]
         click.echo(json.dumps(rows, indent=1))
@@ -200,6 +216,16 @@ def _estimates(
             said.add(str(warning.message))
             click.echo(f"warning: {warning.message}", err=True)
     return list(found.items())
+
+
+def _command(start: str, given: dict[str, Any]) -> str:
+    """A command line with every option that has a value."""
+    words = ["braidbench", *start.split()]
+    for name, value in given.items():
+        for one in value if isinstance(value, tuple) else (value,):
+            if one is not None:
+                words += [f"--{name}", str(one)]
+    return shlex.join(words)
 
 
 _HEAD = ("PAIR", "R", "U1", "U2", "S", "I(X1,X2;Y)", "ESTIMATOR", "GAP")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--permutations", default=0, show_default=True, help="Permutations for the bias of each estimate.")
 @click.option("--jobs", default=1, show_default=True, help="Processes.")
 @click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Draw the relations, as SVG.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Draw the relations: .svg, .png")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def agreement(
     datasets: tuple[str, ...],
@@ -56,8 +56,9 @@ def agreement(
     """
     if jobs < 1 or permutations < 0:
         raise click.UsageError(f"--jobs {jobs} must be 1 or more, --permutations {permutations} 0 or more")
-    if output is not None and output.suffix.lower() != ".svg":
-        raise click.UsageError(f"{output}: the relations are drawn as SVG; give a file name that ends in .svg")
+    from braidbench_interactions.pictures import check_picture, write_picture
+
+    check_picture(output)
     from braidbench.store import read
     from braidbench_interactions.models import chosen_results, correlate, families, relations
 
@@ -70,11 +71,10 @@ def agreement(
     table, found_relations = families(models), relations(models)
     said = [correlate(relation) for relation in found_relations]
     if output is not None:
-        from braidbench.files import write_text
         from braidbench_interactions.figures import relation_panels
         from braidbench_interactions.panels import draw
 
-        write_text(output, draw("What models learned and what it does", relation_panels(found_relations)))
+        write_picture(output, draw("What models learned and what it does", relation_panels(found_relations)))
         click.echo(f"drawn to {output}", err=True)
     if as_json:
         document = {

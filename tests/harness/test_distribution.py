@@ -85,7 +85,7 @@ LAYERS = [
     {"specs", "files", "sources"},
     {"hookspecs", "results"},
     {"registry"},
-    {"preparation", "environment", "store", "stats"},
+    {"preparation", "environment", "store", "stats", "measurements"},
     {"data", "summary"},
     {"model"},
     {"training", "evaluation.scores"},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import click
 import numpy as np
@@ -11,15 +13,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from braidbench import measurements
 from braidbench.data import Column
 from braidbench.errors import UsageError
 from braidbench.specs import Task
 from braidbench_interactions import truth
 from braidbench_interactions.advise import advice, check, neighbours, recorded_scores, shares
-from braidbench_interactions.chart import stacked_bars
+from braidbench_interactions.chart import COLOURS, stacked_bars
 from braidbench_interactions.cli import advise, quantify
 from braidbench_interactions.estimation import Estimate, Term
 from braidbench_interactions.generators import LATENTS, TEN
+from braidbench_interactions.pictures import check_picture
 from braidbench_interactions.reading import SEGMENTS, _label, flatten
 
 
@@ -113,6 +117,16 @@ def test_advice_shows_its_evidence_and_names_modalities():
     json.dumps(given.as_plain())
 
 
+def test_what_noise_decides_is_said():
+    """On 3,000 rows an accuracy of 0.85 has a standard error of 0.0065."""
+    scores, _ = recorded_scores()
+    best = max(scores["synthetic/unique1"].values())
+    alike = sum(best - score <= 0.01304 for score in scores["synthetic/unique1"].values())
+    [note] = [note for note in advice(_estimate((0, 0.4, 0, 0))).notes if "noise" in note]
+    assert note.startswith(f"{alike} methods")
+    assert not any("noise" in note for note in advice(_estimate((0, 0.4, 0, 0)), top=alike).notes)
+
+
 def test_little_information_is_said():
     assert any("too little" in note for note in advice(_estimate((0.004, 0.004, 0, 0))).notes)
     with pytest.raises(UsageError, match="one method or more"):
@@ -164,6 +178,40 @@ def test_quantify_as_a_user_runs_it(cli, tmp_path):
     ElementTree.parse(tmp_path / "bar.svg")
 
 
+def test_png_shows_what_the_svg_does(tmp_path):
+    pytest.importorskip("vl_convert")
+    image = pytest.importorskip("PIL.Image")
+    for name in ("bar.svg", "bar.png"):
+        _run(quantify, "synthetic/and", "--estimator", "cvx", "--bootstrap", "0", "-o", str(tmp_path / name))
+    svg = ElementTree.parse(tmp_path / "bar.svg").getroot()
+    picture = image.open(tmp_path / "bar.png").convert("RGB")
+    assert picture.size == (2 * int(svg.get("width")), 2 * int(svg.get("height")))
+    seen = {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in picture.getcolors(1 << 24)}
+    assert set(COLOURS.values()) <= seen
+    # There are letters: without the texts far fewer pixels are dark.
+    dark = sum(number for number, colour in picture.getcolors(1 << 24) if max(colour) < 100)
+    assert dark > 1000
+
+
+def test_png_without_a_renderer_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"pip install 'braidbench\[png\]'"):
+        check_picture(Path("bar.png"))
+
+
+def test_saved_terms_are_those_that_are_printed(tmp_path):
+    asked = ("digits", "--estimator", "cvx", "--bootstrap", "5", "--quantiles", "3")
+    [row] = json.loads(_run(quantify, *asked, "--json", "--save", "--results", str(tmp_path)))
+    [kept] = measurements.read([tmp_path]).measurements
+    [bar] = kept.bars
+    assert (kept.dataset, kept.task, kept.unit, bar.name) == ("digits", "digit", "bits", "image + audio")
+    for part, term in zip(bar.parts, ("redundancy", "unique1", "unique2", "synergy"), strict=True):
+        assert (part.value, part.low, part.high) == tuple(row[term][key] for key in ("value", "low", "high"))
+    assert "3,000 samples for 4,000 cells" in " ".join(kept.notes)
+    assert kept.command.startswith("braidbench quantify digits/digit --estimator cvx --clusters 20 --bootstrap 5 ")
+    assert kept.command.endswith("--seed 0 --quantiles 3")
+
+
 def test_quantify_gives_json():
     [row] = json.loads(
         _run(quantify, "synthetic/and", "--estimator", "cvx", "--bootstrap", "0", "--permutations", "0", "--json")
@@ -206,7 +254,9 @@ def test_every_measure_of_an_and():
         (quantify, ["synthetic/and", "--pair", "first,thrid"], "no modality 'thrid'"),
         (quantify, ["synthetic/and", "--pair", "first"], "a pair is two modalities"),
         (quantify, ["synthetic/nand"], "Did you mean 'synthetic/"),
-        (quantify, ["synthetic/and", "-o", "bar.png"], r"\.svg"),
+        (quantify, ["synthetic/and", "-o", "bar.pdf"], r"\.svg or \.png"),
+        (quantify, ["synthetic/and", "--save", "--semi-supervised"], "no stacked bar"),
+        (quantify, ["synthetic/and", "--measures", "--save"], "prints several"),
         (quantify, ["synthetic/and", "-o", "bar.svg", "--semi-supervised"], "no stacked bar"),
         (quantify, ["synthetic/and", "--measures", "--semi-supervised"], "needs the labels"),
         (quantify, ["synthetic/and", "--measures", "-o", "bar.svg"], "prints several"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from braidbench.measurements import Bar, Measurement, Part, save
 from braidbench.results import Cost, Curve, Environment, Result
 
 ENVIRONMENT = Environment(
@@ -95,6 +96,25 @@ def store(root: Path, results: Iterable[Result]) -> Path:
     return root
 
 
+def measurement(**fields: Any) -> Measurement:
+    """Two bars of a dataset of the study, the second without one of the parts."""
+    parts = [
+        Part(name="shared", value=0.5, low=0.4, high=0.6), Part(name="alone", value=0.25, low=0.2, high=0.3),
+    ]  # fmt: skip
+    given: dict[str, Any] = {
+        "measure": "interactions", "title": "Interactions", "dataset": "dataset-0", "task": "digit", "label": "digit",
+        "unit": "bits", "command": "braidbench quantify dataset-0", "created": "2026-01-02T03:04:05+00:00",
+        "bars": [Bar(name="image + audio", parts=parts), Bar(name="image + text", parts=parts[:1])],
+        "notes": ["few samples"], **fields,
+    }  # fmt: skip
+    return Measurement(**given)
+
+
+@pytest.fixture(scope="session")
+def make_measurement() -> Callable[..., Measurement]:
+    return measurement
+
+
 @pytest.fixture(scope="session")
 def make_result() -> Callable[..., Result]:
     return make
@@ -117,6 +137,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("leaderboard")
     results = store(root / "results", study())
+    save(results, measurement())
     (results / "broken").mkdir()
     (results / "broken" / "result.json").write_text('{"cell": ')
     build_site([results], root / "site", "late-fusion")

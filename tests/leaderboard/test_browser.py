@@ -107,9 +107,9 @@ def test_the_charts_are_drawn_and_told(site, reader):
     opened = reader()
     page = opened.open(task_page(site))
     charts = page.locator("figure.chart")
-    assert charts.count() == 3
-    assert page.locator("figure.chart svg").count() == 3
-    assert all(charts.nth(n).get_attribute("aria-label") for n in range(3))
+    assert charts.count() == 4
+    assert page.locator("figure.chart svg").count() == 4
+    assert all(charts.nth(n).get_attribute("aria-label") for n in range(4))
     # One point a row with a score: five methods and the row with overrides.
     assert page.locator("#cost-plot .mark-symbol.layer_1_marks path").count() == 6
     before = page.locator("#cost-plot svg").text_content()
@@ -117,6 +117,24 @@ def test_the_charts_are_drawn_and_told(site, reader):
     page.wait_for_function("old => document.querySelector('#cost-plot svg')?.textContent !== old", arg=before)
     page.wait_for_selector("#cost-plot svg >> text=training time (s)")
     assert page.get_by_role("button", name="training time (s)").get_attribute("aria-pressed") == "true"
+    opened.check()
+
+
+def test_bars_are_as_long_as_their_parts_and_whiskers_end_where_intervals_do(site, reader):
+    """Two parts of 0.5 and 0.25 and one of 0.5, with intervals of 0.2, 0.1 and 0.2 about their ends."""
+    opened = reader()
+    page = opened.open(task_page(site))
+    boxes = page.locator("#measured-plot-0 .mark-rect path").evaluate_all(
+        "marks => marks.map(mark => mark.getBoundingClientRect()).map(box => [box.left, box.width])"
+    )
+    (first, half), (second, quarter), (other, same) = boxes
+    assert (half / quarter, half / same) == (pytest.approx(2, rel=0.02), pytest.approx(1, rel=0.02))
+    assert (second, other) == (pytest.approx(first + half, abs=1), pytest.approx(first, abs=1))
+    lines = page.locator("#measured-plot-0 :is(.layer_1_marks, .layer_2_marks) line").evaluate_all(
+        "marks => marks.map(mark => mark.getBoundingClientRect()).map(box => [box.left, box.width])"
+    )
+    widths = sorted(width / half for _, width in lines)
+    assert widths == [pytest.approx(value, abs=0.02) for value in (0.2, 0.4, 0.4)]
     opened.check()
 
 

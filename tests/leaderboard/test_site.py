@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from braidbench.errors import UsageError
+from braidbench.measurements import Bar, Part, save
 from braidbench_leaderboard.build import MARKER, build_site
 from braidbench_leaderboard.check import check_site
 
@@ -65,6 +66,28 @@ def test_the_numbers_on_a_page_are_those_of_the_results(site, make_study):
     assert row[2] == f"{np.mean(scores):.4f} ± {half:.4f}"
     assert row[1].startswith("1 [1–")
     assert row[4] == "3"
+
+
+def test_measurements_stand_on_their_datasets_page(site, tmp_path, make_result, make_measurement, store_results):
+    text = page(site, "task/dataset-0-*.html")
+    shown = next(table for table in Tables(text).tables if table[0][0] == "Of")
+    assert shown == [
+        ["Of", "shared", "alone"],
+        ["image + audio", "0.500 0.400 – 0.600", "0.250 0.200 – 0.300"],
+        ["image + text", "0.500 0.400 – 0.600", "–"],
+    ]
+    assert "<code>braidbench quantify dataset-0</code>, 2026-01-02" in text
+    assert "few samples" in text
+    assert "Interactions" not in page(site, "task/dataset-1-*.html")
+    results = store_results(tmp_path / "results", [make_result()])
+    save(results, make_measurement(dataset="elsewhere"))
+    path = save(results, make_measurement(dataset="digits"))
+    path.write_text(path.read_text().replace("0.5", '"much"'))
+    made = build_site([results], tmp_path / "site")
+    assert [line.partition(":")[0] for line in made.homeless] == ["interactions of elsewhere/digit"]
+    [line] = made.corrupt
+    assert str(path) in line
+    assert path.exists()
 
 
 def test_missing_failed_and_skipped_are_shown_as_such(site):
@@ -178,7 +201,7 @@ def test_the_lock_file_pins_what_is_vendored():
 # --- strangers --------------------------------------------------------------------------------------------------------
 
 
-def test_strangers_texts_are_shown_and_never_run(tmp_path, make_result, store_results):
+def test_strangers_texts_are_shown_and_never_run(tmp_path, make_result, make_measurement, store_results):
     curve = {
         "corruption": HOSTILE, "modality": HOSTILE, "metric": HOSTILE, "direction": "higher", "severities": [0, 1],
         "scores": [0.9, 0.8], "relative": 0.8, "seed": 0, "source": "1",
@@ -191,6 +214,10 @@ def test_strangers_texts_are_shown_and_never_run(tmp_path, make_result, store_re
     )  # fmt: skip
     failed = make_result("b", dataset=HOSTILE, status="failed", failure="crash", reason=HOSTILE, log_tail=[HOSTILE])
     results = store_results(tmp_path / "results", [hostile, failed, make_result(HOSTILE), make_result("javascript:x")])
+    task = "../../../etc/passwd"
+    part = Part(name=HOSTILE, value=1, low=0, high=2)
+    texts = dict.fromkeys(("title", "label", "unit", "command", "created", "measure", "dataset"), HOSTILE)
+    save(results, make_measurement(task=task, bars=[Bar(name=HOSTILE, parts=[part])], notes=[HOSTILE], **texts))
     build_site([results], tmp_path / "site")
     assert check_site(tmp_path / "site").problems == []
     assert {path.name for path in tmp_path.iterdir()} == {"results", "site"}
@@ -199,6 +226,8 @@ def test_strangers_texts_are_shown_and_never_run(tmp_path, make_result, store_re
         assert "<script>window" not in text
         assert "<img" not in text
         assert "{{" not in text or "{{ 7 * 7 }}" in text, "strangers' template syntax is text"
+        if path.parent.name == "task" and HOSTILE[:3] in text:
+            assert "measured-plot-0" in text
         for block in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL):
             json.loads(block)
 

@@ -1,0 +1,108 @@
+"""What was measured of a dataset rather than of a method: bars of parts with intervals, one JSON document a measure.
+
+A plugin that measures datasets saves its findings beside the results, and the leaderboard shows them on the dataset's
+page. Documents may come from strangers: they are parsed like results, and their sizes are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from braidbench.errors import DataError
+from braidbench.files import write_text
+from braidbench.results import Strict, document
+
+FOLDER = "measurements"
+"""Below the results folder."""
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Part(Strict):
+    """A share of a bar."""
+
+    name: Name
+    value: float = Field(ge=0)
+    low: float = Field(ge=0)
+    """The interval's ends; both are ``value`` where there is none."""
+    high: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"the interval of {self.name!r} ends before it begins ({self.low} > {self.high})")
+        return self
+
+
+class Bar(Strict):
+    """One bar: its parts add up."""
+
+    name: Name
+    parts: list[Part] = Field(min_length=1, max_length=20)
+
+
+class Measurement(Strict):
+    """One measure of one dataset's task."""
+
+    schema_version: Literal[1] = 1
+    measure: Name
+    """A short name, such as ``interactions``; with dataset and task it makes the file's name."""
+    title: Name
+    dataset: Name
+    task: Name
+    label: Name
+    """What the numbers are about, in words: the task, or what it was turned into."""
+    unit: Name
+    bars: list[Bar] = Field(min_length=1, max_length=500)
+    notes: list[Annotated[str, Field(max_length=1000)]] = Field(default=[], max_length=50)
+    command: Annotated[str, Field(max_length=1000)]
+    """Measures it again."""
+    created: Name
+    """ISO 8601."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of all bars' parts, each once, in their order."""
+        return list(dict.fromkeys(part.name for bar in self.bars for part in bar.parts))
+
+
+def save(root: Path, measurement: Measurement) -> Path:
+    """Write the document below a results folder, in place of an earlier one of the same measure; returns its path."""
+    readable = "--".join((measurement.dataset, measurement.task, measurement.measure))
+    path = root / FOLDER / f"{re.sub(r'[^A-Za-z0-9._=-]+', '_', readable)[:150]}.json"
+    write_text(path, measurement.model_dump_json(indent=1) + "\n")
+    return path
+
+
+@dataclass
+class Measured:
+    """What results folders hold."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    """Of one measure of one task the newest, sorted by these names."""
+    corrupt: list[str] = field(default_factory=list)
+    """One sentence for each file that could not be read."""
+
+
+def read(roots: Iterable[Path]) -> Measured:
+    """Every measurement below the results folders. Corrupt files are reported, and left where they are."""
+    found = Measured()
+    newest: dict[tuple[str, str, str], Measurement] = {}
+    for root in roots:
+        for path in sorted((root / FOLDER).glob("*.json")):
+            try:
+                read = document(Measurement, path.read_bytes(), str(path), "measurement")
+            except (DataError, OSError) as error:
+                found.corrupt.append(str(error))
+                continue
+            key = (read.dataset, read.task, read.measure)
+            if key not in newest or read.created > newest[key].created:
+                newest[key] = read
+    found.measurements = [newest[key] for key in sorted(newest)]
+    return found
