@@ -77,7 +77,8 @@ def relation_panels(relations: Sequence[Relation]) -> list[Panel]:
             ranges = [_round(values, 0.1) for values in (relation.xs, relation.ys)]
             x = f"{relation.x}, {relation.over}" if relation.over else relation.x
             title = f"ρ = {found.value:.2f} over {found.points}"
-            panels.append(Panel(title, x, relation.y, ranges[0], ranges[1], (relation.xs, relation.ys)))
+            points = [("", float(one), float(other)) for one, other in zip(relation.xs, relation.ys, strict=True)]
+            panels.append(Panel(title, x, relation.y, ranges[0], ranges[1], points=points))
     return panels
 
 

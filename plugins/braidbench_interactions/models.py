@@ -167,14 +167,16 @@ def relations(models: Sequence[Learned]) -> list[Relation]:
     """What figures 3.4 and 3.5 plot, over any set of models.
 
     α against the score, over all models whose metric is the one most have, and within datasets (each dataset's means
-    taken out, which leaves what tells models on one dataset apart); U_i against what the score loses without modality
-    i; and, where U_i ≤ 0.05 bit, S and R against it.
+    taken out, which leaves what tells models on one dataset apart), of all models and of those that see both
+    modalities; U_i against what the score loses without modality i; and, where U_i ≤ 0.05 bit, S and R against it.
     """
     metrics = [model.metric for model in models]
     common = max(set(metrics), key=metrics.count)
     same = [model for model in models if model.metric == common]
     alphas, scores = np.array([m.agreement for m in same]), np.array([m.score for m in same])
     groups = np.array([m.dataset for m in same])
+    # A row on one modality is named so: unimodal[first].
+    both = np.array([not m.method.endswith("]") for m in same], dtype=bool)
     unique = np.array([m.terms[1 + i] for m in same for i in (0, 1)])
     synergy = np.array([m.terms[3] for m in same for _ in (0, 1)])
     redundancy = np.array([m.terms[0] for m in same for _ in (0, 1)])
@@ -184,6 +186,13 @@ def relations(models: Sequence[Learned]) -> list[Relation]:
     return [
         Relation("α", common, "", alphas, scores),
         Relation("α", common, "within datasets", _centred(alphas, groups), _centred(scores, groups)),
+        Relation(
+            "α",
+            common,
+            "within datasets, models of both modalities",
+            _centred(alphas[both], groups[both]),
+            _centred(scores[both], groups[both]),
+        ),
         Relation("U_i", lost, "", unique, drops),
         Relation("S", lost, where, synergy[little], drops[little]),
         Relation("R", lost, where, redundancy[little], drops[little]),

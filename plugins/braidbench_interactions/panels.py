@@ -35,7 +35,7 @@ class Panel:
     """Abscissae and ordinates of as many samples as there are, binned 60 × 60."""
     line: Sequence[tuple[float, float]] = ()
     points: Sequence[tuple[str, float, float]] = ()
-    """Name, abscissa and ordinate."""
+    """Name, abscissa and ordinate. Points without a name are many, and let one another shine through."""
 
 
 def draw(title: str, panels: Sequence[Panel]) -> str:
@@ -108,6 +108,9 @@ def _panel(panel: Panel, left: int, most: int) -> list[str]:
     placed: list[tuple[float, float, float]] = []
     for name, x, y in panel.points:
         across, down = at(x, y)
+        if not name:
+            parts.append(f'<circle cx="{across:.1f}" cy="{down:.1f}" r="3" fill="{_POINT}" fill-opacity="0.3"/>')
+            continue
         parts.append(f'<circle cx="{across:.1f}" cy="{down:.1f}" r="3.5" fill="{_POINT}">')
         parts.append(f"<title>{escape(name)}</title></circle>")
         # A name stands where there is room; where there is none, the title has it.

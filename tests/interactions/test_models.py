@@ -125,6 +125,9 @@ def test_correlations_against_numpy():
     drops = [d for m in models for d in m.drops]
     assert found["U_i, loss without modality i"].value == pytest.approx(np.corrcoef(unique, drops)[0, 1])
     assert found["U_i, loss without modality i"].points == 16
+    alone = _learned("d", "unimodal[first]", 0.1, (0.1, 0.2, 0.3, 0.4), (1, 0, 0, 0), (0, 0))
+    assert relations([*models, alone])[2].xs == pytest.approx(related[2].xs), "of both modalities only"
+    assert len(relations([*models, alone])[1].xs) == 9
     little = relation_panels([r for r in related if r.x == "S"])
     assert [panel.title for panel in relation_panels(related[:3])] == [
         f"ρ = {found[name].value:.2f} over {found[name].points}" for name in list(found)[:3]
