@@ -271,7 +271,9 @@ def _measures(
     from tabulate import tabulate
 
     for row in rows:
-        lines = [(name, *(f"{value:+.3f}" for value in terms)) for name, terms in row["measures"].items()]
+        lines = [
+            (name, *(f"{round(value, 3) + 0.0:+.3f}" for value in terms)) for name, terms in row["measures"].items()
+        ]
         head = (", ".join(row["pair"]), "R", "U1", "U2", "S")
         click.echo(tabulate(lines, headers=head, tablefmt="simple", disable_numparse=True))
         found = row["canonical_correlations"]

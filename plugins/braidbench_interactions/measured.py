@@ -9,10 +9,10 @@ from pathlib import Path
 from braidbench.errors import UsageError
 
 SIMPLE = frozenset({
-    "early-fusion", "late-fusion", "ensemble-additive", "ensemble-vote", "early-fusion-transformer",
+    "early-fusion", "late-fusion", "additive", "ensemble-additive", "ensemble-vote", "early-fusion-transformer",
     "late-fusion-transformer", "ef-lstm", "ef-slstm", "ef-blstm", "ef-sblstm", "lf-lstm",
 })  # fmt: skip
-"""Methods that concatenate inputs or representations, or average or count decisions. Every other one of several
+"""Methods that concatenate inputs or representations, or add, average or count decisions. Every other one of several
 modalities counts as complex."""
 
 Accuracies = Mapping[str, Mapping[str, float]]
