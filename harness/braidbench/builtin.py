@@ -22,6 +22,7 @@ def register_commands() -> Iterator[Command]:
     yield Command("compare", "braidbench.cli.compare:compare", summary="paired tests between methods")
     yield Command("show", "braidbench.cli.cells:show", summary="one cell: scores, cost, failure, provenance")
     yield Command("why", "braidbench.cli.cells:why", summary="which part of a cell's identity changed")
+    yield Command("measure", "braidbench.cli.measure:measure", summary="a measure of a dataset, for the leaderboard")
     yield Command("list", "braidbench.cli.listing:list_", summary="datasets, methods, fusions, … of all plugins")
     yield Command("describe", "braidbench.cli.listing:describe", summary="everything that one of them declares")
     yield Command("plugins", "braidbench.cli.listing:plugins", summary="plugins, and why one is quarantined")

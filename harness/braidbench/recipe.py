@@ -145,16 +145,21 @@ def _parse_row(registry: Registry, query: str) -> tuple[Method, str | None]:
 
 def parse_override(text: str) -> tuple[str, Any]:
     """``part.parameter=value``; the value as TOML writes it, or else a string."""
-    import tomllib
-
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or "." not in key:
         raise UsageError(f"--set {text!r}: write PART.PARAMETER=VALUE with PART one of {', '.join(PARTS)}")
+    return key, parse_value(value)
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it, or else a string; ``none`` is None."""
+    import tomllib
+
     try:
-        return key, tomllib.loads(f"value = {value.strip()}")["value"]
+        return tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
-        return key, None if value.strip() in ("none", "None", "null") else value.strip()
+        return None if text.strip() in ("none", "None", "null") else text.strip()
 
 
 # --- resolving --------------------------------------------------------------------------------------------------------

@@ -399,9 +399,13 @@ class Corruption(Spec):
 
 @dataclass(frozen=True)
 class Measure(Spec):
-    """A quantity of a dataset or of a model's predictions. ``target`` is ``(data, **parameters) -> dict``."""
+    """A property of a dataset. ``target`` is ``(data, **parameters) -> dict``, where data is a
+    :class:`braidbench.measuring.Opened` and the dict has ``label``, ``unit``, ``bars`` and, if it likes, ``notes`` as
+    :class:`braidbench.measurements.Measurement` documents them. ``braidbench measure DATASET NAME`` calls it."""
 
     kind: ClassVar[str] = "measure"
+    title: str = ""
+    """Above the bars; the name unless given."""
 
 
 @dataclass(frozen=True)

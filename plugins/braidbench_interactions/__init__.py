@@ -6,7 +6,7 @@ Importing it imports nothing heavy; each public name is loaded when it is first 
 from __future__ import annotations
 
 from braidbench.hookspecs import hookimpl
-from braidbench.specs import Command
+from braidbench.specs import Command, Measure
 
 # Importing typing would take as long as all the rest of this module; type checkers know this name.
 TYPE_CHECKING = False
@@ -45,6 +45,16 @@ def register_datasets() -> Iterator[Dataset]:
     from braidbench_interactions.catalogue_synthetic import DATASETS
 
     yield from DATASETS
+
+
+@hookimpl
+def register_measures() -> Iterator[Measure]:
+    yield Measure(
+        "interactions",
+        "braidbench_interactions.panel:interactions",
+        summary="redundant, unique and synergistic information of every pair of modalities about the label",
+        title="Interactions",
+    )
 
 
 @hookimpl

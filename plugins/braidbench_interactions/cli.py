@@ -97,11 +97,13 @@ def quantify(
         write_picture(output, stacked_bars(f"{spec.name}: {table.label}", [(f"{a} + {b}", e) for (a, b), e in found]))
     if save:
         from braidbench.measurements import save as keep
-        from braidbench_interactions.panel import measurement
+        from braidbench.measuring import measurement
+        from braidbench_interactions.panel import panel
 
         given = {"pair": pairs, **options, "label": label, "quantiles": quantiles}
         command = _command(f"quantify {spec.name}/{task.name}", given)
-        kept = keep(results, measurement(spec.name, task.name, table.label, found, command))
+        document = measurement(spec, task, "interactions", "Interactions", panel(table.label, found), command)
+        kept = keep(results, document)
         click.echo(f"saved to {kept}", err=True)
     if as_json:
         rows = [{"dataset": spec.name, "label": table.label, "pair": pair, **e.as_plain()} for pair, e in found]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from braidbench.data import Column, open_split
+from braidbench.data import Column
 from braidbench.errors import UsageError
-from braidbench.preparation import prepare
+from braidbench.measuring import Opened, open_task
 from braidbench.specs import SPLITS, Dataset, Task
 from braidbench_interactions.joint import FloatArray
 from braidbench_interactions.samples import IntArray
@@ -50,13 +50,19 @@ def read(spec: Dataset, task: Task, quantiles: int = 2, label: str | None = None
         UsageError: ``label`` is no class of a multilabel task, or ``quantiles`` is below 2.
         DataError: the dataset cannot be prepared.
     """
+    return tabulate(open_task(spec, task), quantiles, label)
+
+
+def tabulate(data: Opened, quantiles: int = 2, label: str | None = None) -> Table:
+    """:func:`read` of a dataset that is open."""
+    task = data.task
     if quantiles < 2:
         raise UsageError(f"a label has two quantiles or more, not {quantiles}")
     if label is not None and (task.kind != "multilabel" or label not in task.classes):
         known = ", ".join(task.classes) if task.kind == "multilabel" else "none: it is not a multilabel task"
         raise UsageError(f"task {task.name!r} has no label {label!r}; its labels are {known}")
-    prepared = prepare(spec)
-    opened = [open_split(prepared, name, task) for name in SPLITS]
+    spec = data.dataset
+    opened = [data.splits[name] for name in SPLITS]
     features = {
         modality.name: np.concatenate([flatten(split.columns[modality.name]) for split in opened])
         for modality in spec.modalities

@@ -89,7 +89,7 @@ LAYERS = [
     {"data", "summary"},
     {"model"},
     {"training", "evaluation.scores"},
-    {"evaluation.robustness", "evaluation.complexity", "recipe"},
+    {"evaluation.robustness", "evaluation.complexity", "recipe", "measuring"},
     {"cell"},
     {"executors", "worker", "plan", "trained"},
     {"api"},

@@ -24,7 +24,7 @@ PLUGIN = """
 
     @braidbench.hookimpl
     def register_measures():
-        yield braidbench.Measure("rare/rows", "rare_parts:rows", summary="how many rows there are")
+        yield braidbench.Measure("rare/rows", "rare_parts:rows", summary="how many rows there are", title="Rows")
     """
 
 PARTS = """
@@ -45,7 +45,11 @@ PARTS = """
                 yield cell, execute(cell.request, lambda *point, cell=cell: progress(cell, *point), wait)
 
     def rows(data, scale=1.0):
-        return {"rows": scale * len(data)}
+        if scale < 0:
+            return {"label": "rows", "unit": "rows", "bars": [{"name": "all", "parts": []}]}
+        sizes = {name: scale * len(split) for name, split in data.splits.items()}
+        parts = [{"name": name, "value": size, "low": size, "high": size} for name, size in sizes.items()]
+        return {"label": data.task.name, "unit": "rows", "bars": [{"name": "rows", "parts": parts}]}
     """
 
 
@@ -66,9 +70,39 @@ def test_they_are_registered_with_their_kind(plugin, monkeypatch):
         registered = found.find(kind, name)
         assert type(registered.spec) is spec
         assert registered.plugin.owner == "rare 2.0"
-    assert found.load("measures", "rows")([1, 2, 3], scale=2.0) == {"rows": 6.0}
     for name in ("rare", "rare_parts"):
         sys.modules.pop(name, None)
+
+
+def test_a_measure_is_called_kept_and_shown(cli, env, tmp_path):
+    done = cli("measure", "toy/pair", "rows", "--set", "scale=2", "--json", **env)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["measure"], document["title"], document["unit"]) == ("rare/rows", "Rows", "rows")
+    values = {part["name"]: part["value"] for part in document["bars"][0]["parts"]}
+    assert values == {"train": 480.0, "valid": 160.0, "test": 160.0}
+    assert document["command"].endswith("rare/rows --set scale=2")
+    [kept] = (tmp_path / "results" / "measurements").glob("*.json")
+    assert json.loads(kept.read_text()) == document
+    assert cli("run", "toy/pair", "toy/join", "--epochs", "1", **env).returncode == 0
+    assert cli("leaderboard", "build", "results", "-o", "site", **env).returncode == 0
+    [page] = (tmp_path / "site" / "task").glob("*.html")
+    assert "Rows</h2>" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("rows", "--set", "scal=2"), 2, "no parameter 'scal'. Did you mean 'scale'?"),
+        (("rows", "--set", "scale"), 2, "write PARAMETER=VALUE"),
+        (("rows", "--set", "scale=-1"), 2, "bars.0.parts"),
+        (("row",), 2, "Did you mean 'rare/rows'"),
+    ],
+)
+def test_a_measure_that_cannot_be_had_says_why(cli, env, arguments, code, said):
+    done = cli("measure", "toy/pair", *arguments, **env)
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_command_is_listed_and_called(cli, env):

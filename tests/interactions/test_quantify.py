@@ -212,6 +212,17 @@ def test_saved_terms_are_those_that_are_printed(tmp_path):
     assert kept.command.endswith("--seed 0 --quantiles 3")
 
 
+def test_the_measure_says_what_quantify_saves(cli, tmp_path):
+    done = cli("measure", "synthetic/and", "interactions", "--set", "estimator=cvx", "--set", "bootstrap=5", "--json")
+    assert done.returncode == 0, done.stderr
+    asked = ("synthetic/and", "--estimator", "cvx", "--bootstrap", "5", "--save", "--results", str(tmp_path / "other"))
+    _run(quantify, *asked)
+    [saved] = measurements.read([tmp_path / "other"]).measurements
+    measured = measurements.Measurement.model_validate_json(done.stdout)
+    assert measured.bars == saved.bars
+    assert (measured.notes, measured.label, measured.measure) == (saved.notes, saved.label, saved.measure)
+
+
 def test_quantify_gives_json():
     [row] = json.loads(
         _run(quantify, "synthetic/and", "--estimator", "cvx", "--bootstrap", "0", "--permutations", "0", "--json")
