@@ -32,6 +32,9 @@ RECORDED = "synthetic_scores.json"
 Scores = Mapping[str, Mapping[str, float]]
 """Synthetic dataset → method → score, higher is better."""
 
+ENOUGH = 0.95
+"""Share of the information that a modality holds alone from which a model of it may do as well as any fusion."""
+
 LITTLE = 0.02
 """Bits of information below which shares of it are noise, and advice is said to be doubtful."""
 
@@ -133,6 +136,11 @@ def advice(
             "noise, and any of them will do"
         )
     r, u1, u2, s = (float(value) for value in shares(estimate.values))
+    for name, held in zip(names, (r + u1, r + u2), strict=True):
+        if held >= ENOUGH:
+            notes.append(
+                f"{name} alone holds {held:.0%} of the information: hold every fusion against unimodal[{name}]"
+            )
     return Advice((r, u1, u2, s), ranked, tuple(list(ordered)[:top]), ordered, source, tuple(notes), estimate)
 
 

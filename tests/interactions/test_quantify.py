@@ -127,6 +127,14 @@ def test_what_noise_decides_is_said():
     assert not any("noise" in note for note in advice(_estimate((0, 0.4, 0, 0)), top=alike).notes)
 
 
+def test_a_modality_that_suffices_is_said():
+    """R + U1 is 0.96 of the information, R + U2 is 0.64."""
+    notes = advice(_estimate((0.3, 0.18, 0.02, 0)), ("image", "audio")).notes
+    assert [note for note in notes if "alone holds" in note] == [
+        "image alone holds 96% of the information: hold every fusion against unimodal[image]"
+    ]
+
+
 def test_little_information_is_said():
     assert any("too little" in note for note in advice(_estimate((0.004, 0.004, 0, 0))).notes)
     with pytest.raises(UsageError, match="one method or more"):
