@@ -11,7 +11,9 @@ from braidbench.specs import Command, Executor
 @hookimpl
 def register_executors() -> Iterator[Executor]:
     yield Executor("serial", "braidbench.executors:SerialExecutor", summary="one cell after the other, in this process")
-    yield Executor("process", "braidbench.executors:ProcessExecutor", summary="cells side by side, a process each")
+    yield Executor(
+        "process", "braidbench.executors:ProcessExecutor", summary="cells side by side, a process each", timeouts=True
+    )
 
 
 @hookimpl

@@ -33,3 +33,13 @@ class StorageError(BraidbenchError):
     """A folder cannot be written or the disk is full."""
 
     exit_code = 3
+
+
+class NewerVersionError(DataError):
+    """A document was written by a newer version of braidbench than this one; it is left as it is."""
+
+
+class UndefinedScoreError(BraidbenchError):
+    """A metric has no value on these predictions and targets; its message says why."""
+
+    exit_code = 1

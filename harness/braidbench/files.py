@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,12 @@ def write_text(path: Path, text: str) -> None:
 def canonical_json(value: Any) -> str:
     """One text for one value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def readable_name(*parts: str) -> str:
+    """A name for a file that people can read and any file system takes: parts may be strangers', and two different
+    ones may become one name, so a hash of what they are belongs behind it."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "_", "--".join(parts))[:150]
 
 
 def sha256_json(value: Any) -> str:

@@ -6,7 +6,6 @@ page. Documents may come from strangers: they are parsed like results, and their
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +14,20 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from braidbench.errors import DataError
-from braidbench.files import write_text
+from braidbench.files import readable_name, sha256_json, write_text
 from braidbench.results import Strict, document
 
 FOLDER = "measurements"
 """Below the results folder."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _check_distinct(what: str, names: list[str]) -> None:
+    """Two of one name would be drawn on top of each other."""
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ValueError(f"two {what} are called {twice!r}")
 
 
 class Part(Strict):
@@ -46,6 +52,11 @@ class Bar(Strict):
     name: Name
     parts: list[Part] = Field(min_length=1, max_length=20)
 
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _check_distinct("parts", [part.name for part in self.parts])
+        return self
+
 
 class Measurement(Strict):
     """One measure of one dataset's task."""
@@ -66,6 +77,11 @@ class Measurement(Strict):
     created: Name
     """ISO 8601."""
 
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        _check_distinct("bars", [bar.name for bar in self.bars])
+        return self
+
     @property
     def parts(self) -> list[str]:
         """The names of all bars' parts, each once, in their order."""
@@ -74,8 +90,8 @@ class Measurement(Strict):
 
 def save(root: Path, measurement: Measurement) -> Path:
     """Write the document below a results folder, in place of an earlier one of the same measure; returns its path."""
-    readable = "--".join((measurement.dataset, measurement.task, measurement.measure))
-    path = root / FOLDER / f"{re.sub(r'[^A-Za-z0-9._=-]+', '_', readable)[:150]}.json"
+    parts = (measurement.dataset, measurement.task, measurement.measure)
+    path = root / FOLDER / f"{readable_name(*parts)}--{sha256_json(parts)[:8]}.json"
     write_text(path, measurement.model_dump_json(indent=1) + "\n")
     return path
 

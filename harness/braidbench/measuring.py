@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from braidbench.data import Split, open_split
-from braidbench.errors import PluginError
+from braidbench.errors import BraidbenchError, PluginError
 from braidbench.measurements import Measurement
 from braidbench.preparation import prepare
 from braidbench.recipe import find_task
@@ -39,14 +39,21 @@ def measure(registry: Registry, query: str, name: str, given: Mapping[str, Any])
     """What the measure ``name`` says of ``DATASET`` or ``DATASET/TASK``.
 
     Raises UsageError for an unknown name or parameter, DataError for a dataset that cannot be had, and PluginError for
-    a measure that gives something else than its contract promises.
+    a measure that fails, or gives something else than its contract promises.
     """
     dataset, task = find_task(registry, query)
     spec = registry.find("measures", name).spec
     target = load_target(spec)
     what = f"measure {spec.name!r}"
     parameters = check_parameters(target, given, what=what, reserved=("data",))
-    found = target(open_task(dataset, task), **parameters)
+    data = open_task(dataset, task)
+    try:
+        found = target(data, **parameters)
+    except BraidbenchError:
+        raise
+    except Exception as error:
+        # A stranger's code raises anything at all; the user needs the measure and the cause.
+        raise PluginError(f"{what} failed on {query!r} ({type(error).__name__}: {error})") from error
     words = ["braidbench", "measure", f"{dataset.name}/{task.name}", spec.name]
     for key, value in given.items():
         words += ["--set", f"{key}={value}"]

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from braidbench.errors import DataError
 
+SCHEMA_VERSION: Literal[2] = 2
+"""Version 1 has neither ``undefined`` nor ``robustness_failures``; files of both are read."""
+
 FailureKind = Literal["oom", "timeout", "nan", "data", "plugin", "crash"]
 
 
@@ -53,6 +56,17 @@ class Curve(Strict):
     source: str
 
 
+class FailedCurve(Strict):
+    """A corruption of one modality whose curve could not be measured, and the plugin that is to blame."""
+
+    corruption: str
+    modality: str
+    failure: FailureKind
+    reason: str
+    plugin: str
+    """The distribution that declares the corruption, with its version."""
+
+
 class Environment(Strict):
     """Where and with what a cell ran. Not part of its identity."""
 
@@ -69,12 +83,17 @@ class Environment(Strict):
     packages: dict[str, str]
     plugins: dict[str, str]
     deterministic: bool
+    """Whether every kernel that ran has a deterministic form, and ran in it."""
+    nondeterministic: list[str] = []
+    """The kernels that have none, as torch names them."""
+    variables: dict[str, str] = {}
+    """Environment variables that were set and can change what torch computes."""
 
 
 class Result(Strict):
     """One cell: a dataset's task, a method, its overrides and a seed."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     cell: str = Field(pattern=r"^[0-9a-f]{64}$")
     dataset: str
     task: str
@@ -97,7 +116,10 @@ class Result(Strict):
     valid_scores: dict[str, float | None] = {}
     directions: dict[str, Literal["higher", "lower"]] = {}
     cost: Cost | None = None
+    undefined: dict[str, str] = {}
+    """Metric name → why it is undefined on the test split; its score is null."""
     robustness: list[Curve] = []
+    robustness_failures: list[FailedCurve] = []
     identity: dict[str, Any]
     """What the cell's hash is taken over: see docs/protocol.md."""
     environment: Environment | None = None

@@ -311,13 +311,18 @@ class Objective(Spec):
     kind: ClassVar[str] = "objective"
     tasks: tuple[str, ...] = ()
     """Kinds of task that it serves; empty means every kind."""
+    full_precision: bool = False
+    """Whether it needs float32: with ``--precision bf16`` it is then called outside of autocast, with every floating
+    tensor of the model's output in float32. For what a bfloat16 cannot hold or a kernel has no bfloat16 form of: a
+    Cholesky factor, CTC, the logarithm of a small number."""
 
 
 @dataclass(frozen=True)
 class Metric(Spec):
     """A score of predictions. ``target`` is ``(prediction, target) -> float`` on numpy arrays: class probabilities
     (N, C) against integers (N,); label probabilities (N, C) against 0/1 (N, C); numbers (N, K) against (N, K).
-    NaN means undefined (one class in the target, say) and is stored as null."""
+    NaN means undefined (one class in the target, say) and is stored as null with its reason: a metric that knows it
+    raises :class:`braidbench.errors.UndefinedScoreError` with the reason instead."""
 
     kind: ClassVar[str] = "metric"
     direction: Literal["higher", "lower"] = "higher"
@@ -413,6 +418,8 @@ class Executor(Spec):
     """Where cells run. Built with ``(jobs)``; ``run(cells, execute)`` yields each cell's result as it ends."""
 
     kind: ClassVar[str] = "executor"
+    timeouts: bool = False
+    """Whether it stops a cell after its request's ``timeout``; ``--timeout`` is refused with one that does not."""
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ reported; nothing is deleted. A lock that the kernel drops with its process keep
 from __future__ import annotations
 
 import fcntl
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from braidbench.errors import DataError, UsageError
-from braidbench.files import storage, write_text
+from braidbench.files import readable_name, storage, write_text
 from braidbench.results import Result, parse
 
 RESULT = "result.json"
@@ -37,8 +36,7 @@ class Store:
 
     def folder(self, dataset: str, task: str, method: str, seed: int, cell: str) -> Path:
         """A cell's folder: a name that people can read, made unique by the identity."""
-        readable = "--".join((dataset, task, method, f"seed{seed}"))
-        return self.root / f"{re.sub(r'[^A-Za-z0-9._=-]+', '_', readable)[:150]}--{cell[:12]}"
+        return self.root / f"{readable_name(dataset, task, method, f'seed{seed}')}--{cell[:12]}"
 
     def check_writable(self) -> None:
         """Raise StorageError now rather than after hours of training."""

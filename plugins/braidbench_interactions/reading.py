@@ -50,17 +50,14 @@ def read(spec: Dataset, task: Task, quantiles: int = 2, label: str | None = None
         UsageError: ``label`` is no class of a multilabel task, or ``quantiles`` is below 2.
         DataError: the dataset cannot be prepared.
     """
+    _check(task, quantiles, label)  # before a dataset is prepared, which may take long
     return tabulate(open_task(spec, task), quantiles, label)
 
 
 def tabulate(data: Opened, quantiles: int = 2, label: str | None = None) -> Table:
     """:func:`read` of a dataset that is open."""
     task = data.task
-    if quantiles < 2:
-        raise UsageError(f"a label has two quantiles or more, not {quantiles}")
-    if label is not None and (task.kind != "multilabel" or label not in task.classes):
-        known = ", ".join(task.classes) if task.kind == "multilabel" else "none: it is not a multilabel task"
-        raise UsageError(f"task {task.name!r} has no label {label!r}; its labels are {known}")
+    _check(task, quantiles, label)
     spec = data.dataset
     opened = [data.splits[name] for name in SPLITS]
     features = {
@@ -71,6 +68,14 @@ def tabulate(data: Opened, quantiles: int = 2, label: str | None = None) -> Tabl
     targets = np.concatenate([part.target.numpy() for part in opened])
     decide, choose, said = _label(task, targets[split == 0], quantiles, label)
     return Table(features, decide(targets), split, said, decide, choose)
+
+
+def _check(task: Task, quantiles: int, label: str | None) -> None:
+    if quantiles < 2:
+        raise UsageError(f"a label has two quantiles or more, not {quantiles}")
+    if label is not None and (task.kind != "multilabel" or label not in task.classes):
+        known = ", ".join(task.classes) if task.kind == "multilabel" else "none: it is not a multilabel task"
+        raise UsageError(f"task {task.name!r} has no label {label!r}; its labels are {known}")
 
 
 def flatten(column: Column) -> FloatArray:

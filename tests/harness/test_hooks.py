@@ -45,6 +45,8 @@ PARTS = """
                 yield cell, execute(cell.request, lambda *point, cell=cell: progress(cell, *point), wait)
 
     def rows(data, scale=1.0):
+        if scale == 0:
+            raise ZeroDivisionError("no scale")
         if scale < 0:
             return {"label": "rows", "unit": "rows", "bars": [{"name": "all", "parts": []}]}
         sizes = {name: scale * len(split) for name, split in data.splits.items()}
@@ -96,6 +98,7 @@ def test_a_measure_is_called_kept_and_shown(cli, env, tmp_path):
         (("rows", "--set", "scal=2"), 2, "no parameter 'scal'. Did you mean 'scale'?"),
         (("rows", "--set", "scale"), 2, "write PARAMETER=VALUE"),
         (("rows", "--set", "scale=-1"), 2, "bars.0.parts"),
+        (("rows", "--set", "scale=0"), 2, "measure 'rare/rows' failed on 'toy/pair' (ZeroDivisionError: no scale)"),
         (("row",), 2, "Did you mean 'rare/rows'"),
     ],
 )

@@ -37,6 +37,12 @@ def test_a_name_with_a_slash_stays_below_the_folder(tmp_path):
     assert read([tmp_path]).measurements[0].dataset == "../../synthetic/and"
 
 
+def test_names_that_look_alike_keep_their_own_files(tmp_path):
+    for dataset in ("a/b", "a_b"):
+        save(tmp_path, _measurement(dataset=dataset))
+    assert [m.dataset for m in read([tmp_path]).measurements] == ["a/b", "a_b"]
+
+
 def test_of_one_measure_the_newest_counts_wherever_it_lies(tmp_path):
     new = _measurement(created="2026-02-01T00:00:00+00:00", label="new")
     save(tmp_path / "a", new)
@@ -57,6 +63,8 @@ def test_of_one_measure_the_newest_counts_wherever_it_lies(tmp_path):
         (lambda d: d["bars"][0]["parts"][0].update(high="much"), "bars.0.parts.0.high"),
         (lambda d: d.update(bars=[]), "bars"),
         (lambda d: d.update(bars=d["bars"] * 501), "bars"),
+        (lambda d: d["bars"].append(d["bars"][0]), "document"),
+        (lambda d: d["bars"][0]["parts"].append(d["bars"][0]["parts"][0]), "bars.0"),
         (lambda d: d.update(title="x" * 201), "title"),
         (lambda d: d.update(notes=["x" * 1001]), "notes.0"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -90,7 +90,10 @@ class TestMeasured:
             best_of_each("x", {})
 
     def test_recorded_scores_and_a_folder_that_is_not_there(self, tmp_path):
-        assert math.isclose(accuracies([])["synthetic/mix1"]["early-fusion"], 0.8463)
+        recorded = json.loads(files("braidbench_interactions").joinpath("synthetic_scores.json").read_text())["scores"]
+        assert accuracies([]) == recorded
+        # Of the best possible accuracy, 0.852, no method is above by more than three standard errors of 3,000 rows.
+        assert max(max(scores.values()) for scores in recorded.values()) < 0.852 + 3 * 0.0065
         assert accuracies([tmp_path]) == accuracies([])
         with pytest.raises(UsageError, match="there are no results here"):
             accuracies([tmp_path / "nowhere"])
