@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from braidbench.cell import Request, check_seed, execute, make_cell
-from braidbench.errors import UsageError
+from braidbench.cell import Request, check_precision, check_seed, make_cell
+from braidbench.errors import DataError, NewerVersionError, UsageError
+from braidbench.execution import execute
 from braidbench.recipe import resolve, rows_of
 from braidbench.registry import did_you_mean, registry
 from braidbench.results import Result
@@ -32,16 +33,26 @@ def run(
     device: str = "auto",
     threads: int = 1,
     robustness: bool = False,
+    precision: str = "fp32",
 ) -> RunResult:
     """Run one cell in this process, or give the stored result of the very same cell.
 
     ``dataset`` is ``NAME`` or ``NAME/TASK``; ``method`` a row such as ``late-fusion`` or ``unimodal[image]``;
-    ``overrides`` are ``{"fusion.rank": 8, "training.epochs": 5}``. A cell that fails is a result with status
-    ``failed``. Raises UsageError, DataError, MissingPackageError or StorageError before anything runs.
+    ``overrides`` are ``{"fusion.rank": 8, "training.epochs": 5}``; ``precision`` is ``fp32``, or ``bf16`` for
+    everything under autocast. A cell that fails is a result with status ``failed``. Raises UsageError, DataError,
+    MissingPackageError or StorageError before anything runs.
     """
     found = registry()
     request = Request(
-        dataset, method, check_seed(seed), dict(overrides or {}), Path(results), device, threads, robustness
+        dataset,
+        method,
+        check_seed(seed),
+        dict(overrides or {}),
+        Path(results),
+        device,
+        threads,
+        robustness,
+        precision=check_precision(precision),
     )
     from braidbench.recipe import find_task
 
@@ -50,7 +61,12 @@ def run(
         raise UsageError(f"method {method!r} is one row a modality here; run one of {', '.join(rows)}")
     cell = make_cell(request, resolve(found, dataset, method, request.overrides))
     Store(request.results).check_writable()
-    stored = Store(request.results).load(cell.folder)
+    try:
+        stored = Store(request.results).load(cell.folder)
+    except NewerVersionError:
+        raise
+    except DataError:
+        stored = None  # execute puts it aside
     result = execute(request)
     assert result is not None, "execute waits for the cell's lock"
     cached = stored is not None and stored.status == "ok"

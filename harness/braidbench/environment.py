@@ -8,6 +8,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from braidbench.registry import registry
@@ -26,8 +27,15 @@ PACKAGES = (
 )
 
 
-def environment(threads: int, device: str, precision: str) -> Environment:
-    """Where this process runs, for the record."""
+def environment(
+    threads: int,
+    device: str,
+    precision: str,
+    nondeterministic: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Environment:
+    """Where this process runs, for the record. ``nondeterministic`` names the kernels that were not deterministic,
+    ``variables`` what was set in the environment and can change what torch computes."""
     import braidbench
 
     versions = {}
@@ -48,7 +56,9 @@ def environment(threads: int, device: str, precision: str) -> Environment:
         dirty=dirty,
         packages=versions,
         plugins={plugin.name: plugin.owner for plugin in registry().plugins},
-        deterministic=True,
+        deterministic=not nondeterministic,
+        nondeterministic=list(nondeterministic),
+        variables=dict(variables or {}),
     )
 
 

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from braidbench.cell import Cell, Request, failure
+from braidbench.cell import Cell, Request
 from braidbench.errors import StorageError, UsageError
-from braidbench.files import write_text
+from braidbench.execution import Reporter, Stage, ended
 from braidbench.results import FailureKind, Result, parse
-from braidbench.store import RESULT
 
 Progress = Callable[[Cell, int, int, float], None]
 Execute = Callable[..., Result | None]
@@ -38,7 +37,7 @@ class SerialExecutor:
         self, cells: Sequence[Cell], execute: Execute, progress: Progress, wait: bool = False
     ) -> Iterator[tuple[Cell, Result | None]]:
         for cell in cells:
-            yield cell, execute(cell.request, lambda *point, cell=cell: progress(cell, *point), wait)
+            yield cell, execute(cell.request, Reporter(lambda *point, cell=cell: progress(cell, *point)), wait)
 
 
 @dataclass
@@ -49,6 +48,8 @@ class _Child:
     deadline: float
     kills_before: int
     started: str
+    stage: Stage | None = None
+    """What it is measuring now: a corruption and a modality."""
 
 
 class ProcessExecutor:
@@ -122,6 +123,9 @@ class ProcessExecutor:
         if kind == "progress":
             progress(child.cell, *value)
             return False, None
+        if kind == "stage":
+            child.stage = value
+            return False, None
         child.process.join()
         if kind == "storage":
             raise StorageError(value)
@@ -136,7 +140,10 @@ def _work(pipe: Any, execute: Execute, request: Request, folder: Any, wait: bool
         os.dup2(log, stream)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
-        result = execute(request, lambda *point: pipe.send(("progress", point)), wait)
+        reporter = Reporter(
+            epoch=lambda *point: pipe.send(("progress", point)), stage=lambda *stage: pipe.send(("stage", stage))
+        )
+        result = execute(request, reporter, wait)
     except StorageError as error:
         pipe.send(("storage", str(error)))
     except KeyboardInterrupt:
@@ -151,9 +158,7 @@ def _lost(child: _Child, kind: FailureKind, reason: str) -> Result:
         log = (child.cell.folder / "log.txt").read_text(errors="replace")
     except OSError:
         log = ""
-    result = failure(child.cell, child.started, kind, reason, log)
-    write_text(child.cell.folder / RESULT, result.model_dump_json(indent=1) + "\n")
-    return result
+    return ended(child.cell, child.started, kind, reason, log, child.stage)
 
 
 def _cause(child: _Child) -> tuple[FailureKind, str]:

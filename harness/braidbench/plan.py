@@ -5,18 +5,19 @@ from __future__ import annotations
 import statistics
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from braidbench.cell import Cell, Request, check_seed, execute, make_cell, robustness_current, skipped
-from braidbench.errors import DataError, MissingPackageError, UsageError
+from braidbench.cell import Cell, Request, check_seed, make_cell, skipped
+from braidbench.errors import DataError, MissingPackageError, NewerVersionError, UsageError
+from braidbench.execution import execute, robustness_current
 from braidbench.recipe import CannotServeError, find_task, resolve, rows_of
 from braidbench.registry import Registry, load_target
 from braidbench.results import Result
-from braidbench.store import Store
+from braidbench.store import Store, lost_files
 
 
 class _Block(BaseModel):
@@ -56,8 +57,8 @@ class Planned:
 @dataclass
 class Plan:
     cells: list[Planned] = field(default_factory=list)
-    aside: list[str] = field(default_factory=list)
-    """Corrupt result files that were set aside."""
+    notes: list[str] = field(default_factory=list)
+    """What running will put aside or make again, one sentence each."""
 
     def of(self, state: str) -> list[Planned]:
         return [planned for planned in self.cells if planned.state == state]
@@ -123,15 +124,17 @@ def flatten(tables: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     return flat
 
 
-def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool) -> Plan:
+def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool, prepare: bool = True) -> Plan:
     """Resolve every request before anything runs.
 
     ``lenient`` (a plan file, several datasets): a method that cannot serve a dataset, or a dataset that is not here, is
-    skipped with its reason. Otherwise that is raised. Unknown names and parameters are raised either way.
+    skipped with its reason. Otherwise that is raised. Unknown names and parameters are raised either way. Of requests
+    for one cell there is one, with robustness if any asks for it. With ``prepare`` the datasets are prepared now;
+    without, nothing is written.
     """
     plan = Plan()
     unavailable: dict[str, DataError | MissingPackageError] = {}
-    seen: set[str] = set()
+    known: dict[str, Planned] = {}
     for request in wanted:
         dataset, task = find_task(registry, request.dataset)
         try:
@@ -139,6 +142,9 @@ def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool) -
             if dataset.name in unavailable:
                 raise unavailable[dataset.name]
             cell = make_cell(request, recipe)
+            if prepare:
+                # Data that cannot be prepared is found before anything runs.
+                _ = cell.prepared
         except (CannotServeError, DataError, MissingPackageError) as error:
             if not lenient:
                 raise
@@ -147,20 +153,37 @@ def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool) -
             row = skipped(request, dataset.name, task.name, str(error))
             plan.cells.append(Planned(request, dataset.name, task.name, "skipped", result=row))
             continue
-        if cell.id in seen:
-            continue
-        seen.add(cell.id)
-        stored = Store(request.results).load(cell.folder, plan.aside)
-        done = (
-            stored is not None
-            and stored.status == "ok"
-            and (not request.robustness or robustness_current(registry, cell, stored))
-        )
-        plan.cells.append(
-            Planned(request, dataset.name, task.name, "cached" if done else "to run", cell, stored if done else None)
-        )
+        if cell.id in known:
+            if not request.robustness or known[cell.id].request.robustness:
+                continue
+            plan.cells.remove(known.pop(cell.id))
+        # Whatever changes until it runs, what runs is this cell or none.
+        request = replace(request, planned=cell.id)
+        cell = replace(cell, request=request)
+        known[cell.id] = _planned(registry, plan, request, cell)
+        plan.cells.append(known[cell.id])
     _estimate(plan)
     return plan
+
+
+def _planned(registry: Registry, plan: Plan, request: Request, cell: Cell) -> Planned:
+    """What there is to do for a cell."""
+    names = cell.recipe.dataset.name, cell.recipe.task.name
+    try:
+        stored = Store(request.results).load(cell.folder)
+    except NewerVersionError as error:
+        return Planned(request, *names, "skipped", result=skipped(request, *names, str(error)))
+    except DataError as error:
+        plan.notes.append(f"{error}; it is put aside and the cell made again")
+        stored = None
+    done = stored if stored is not None and stored.status == "ok" else None
+    if done is not None:
+        missing = lost_files(cell.folder, done)
+        if missing:
+            plan.notes.append(f"{cell.folder} has lost {', '.join(missing)}: made again")
+        if missing or (request.robustness and not robustness_current(registry, cell, done)):
+            done = None
+    return Planned(request, *names, "cached" if done else "to run", cell, done)
 
 
 def _estimate(plan: Plan) -> None:

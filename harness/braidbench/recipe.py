@@ -6,6 +6,7 @@ defaults for this one, the user's overrides.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -187,9 +188,12 @@ def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping
         given[kind] |= part.parameters
     encoders = {m.name: _encoder_part(registry, dataset, method, m) for m in modalities}
     own = {**method.defaults.get("*", {}), **method.defaults.get(dataset.name, {})}
-    for source, changes in (("the method's defaults", own), ("--set", overrides)):
-        for key, value in changes.items():
-            _apply(key, value, given, encoders, dataset, source)
+    for key, value in own.items():
+        _apply(key, value, given, encoders, dataset, "the method's defaults")
+    declared = _Declared(registry, dataset, method, parts, before)
+    overrides = {k: v for k, v in overrides.items() if not declared.has_already(k, v, given, encoders)}
+    for key, value in overrides.items():
+        _apply(key, value, given, encoders, dataset, "--set")
     if before is None and given["preprocessing"]:
         raise UsageError(f"method {method.name!r} has no preprocessing: leave preprocessing.… out")
 
@@ -325,6 +329,69 @@ def _apply(
         raise UsageError(
             f"{source} {key}: no modality {name!r}.{did_you_mean(name, names)} There are {', '.join(names)}"
         )
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """What parameters are without any override, to tell an override from a value that is there already."""
+
+    registry: Registry
+    dataset: Dataset
+    method: Method
+    parts: Mapping[str, Part]
+    before: Part | None
+
+    def has_already(
+        self,
+        key: str,
+        value: Any,
+        given: Mapping[str, Mapping[str, Any]],
+        encoders: Mapping[str, tuple[str, Mapping[str, Any]]],
+    ) -> bool:
+        """Whether ``PART.PARAMETER`` has this value already, for every encoder where it is about all."""
+        part, _, rest = key.partition(".")
+        if part != "encoder":
+            if part not in given:
+                return False
+            return _same(value, given[part][rest] if rest in given[part] else self._default(part, rest))
+        name, dot, parameter = rest.partition(".")
+        chosen = [encoders[name]] if dot and name in encoders else [] if dot else [*encoders.values()]
+        parameter = parameter if dot else name
+        return bool(chosen) and all(
+            _same(value, own[parameter] if parameter in own else self._of_target("encoders", encoder, parameter))
+            for encoder, own in chosen
+        )
+
+    def _default(self, part: str, parameter: str) -> Any:
+        if part == "training":
+            return getattr(self.dataset.training, parameter, _NOTHING)
+        if part == "head":
+            from braidbench.model import Head
+
+            return _signature_default(Head, parameter)
+        if part == "model":
+            return _signature_default(load_target(self.method), parameter)
+        if part == "preprocessing":
+            return _NOTHING if self.before is None else self._of_target("preprocessings", self.before.name, parameter)
+        return self._of_target(f"{part}s", self.parts[part].name, parameter)
+
+    def _of_target(self, kind: str, name: str, parameter: str) -> Any:
+        return _signature_default(load_target(self.registry.find(kind, name).spec), parameter)
+
+
+_NOTHING = object()
+
+
+def _signature_default(target: Any, parameter: str) -> Any:
+    found = inspect.signature(target).parameters.get(parameter)
+    return _NOTHING if found is None or found.default is found.empty else found.default
+
+
+def _same(value: Any, other: Any) -> bool:
+    """Equal, as a parameter is: 20 is 20.0, a list is a tuple, and True is not 1."""
+    if isinstance(value, list | tuple) and isinstance(other, list | tuple):
+        return len(value) == len(other) and all(map(_same, value, other))
+    return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
 
 
 def _chosen(

@@ -102,6 +102,8 @@ class Result(Strict):
     method: str
     """The row's name, such as ``late-fusion`` or ``unimodal[image]``."""
     seed: int
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What it was computed in; a row in another precision stands apart from the method's own."""
     status: Literal["ok", "failed", "skipped"]
     reason: str | None = None
     """Why it was skipped, or the last line of what went wrong."""

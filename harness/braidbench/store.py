@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from braidbench.errors import DataError, UsageError
+from braidbench.errors import DataError, StorageError, UsageError
 from braidbench.files import readable_name, storage, write_text
 from braidbench.results import Result, parse
 
@@ -45,18 +45,18 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
         write_text(probe, "a results folder of braidbench\n")
 
-    def load(self, folder: Path, aside: list[str] | None = None) -> Result | None:
-        """The folder's result; None if there is none. A corrupt one is set aside, and said so in ``aside``."""
+    def load(self, folder: Path) -> Result | None:
+        """The folder's result; None if there is none. Raises DataError for one that is not whole, NewerVersionError for
+        one of a newer version, and StorageError where a file stands in the folder's place. It changes nothing."""
         path = folder / RESULT
+        if folder.exists() and not folder.is_dir():
+            raise StorageError(f"{folder} is a file where a cell's folder belongs; move it away")
         try:
             return parse(path.read_bytes(), str(path))
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
-        except DataError as error:
-            moved = set_aside(path)
-            if aside is not None:
-                aside.append(f"{error}; set aside as {moved.name}")
-            return None
+        except IsADirectoryError:
+            raise DataError(f"{path} is a folder where a result belongs") from None
 
     def all(self) -> Found:
         """Every result below the root, by folder name. Corrupt ones are reported and left where they are."""
@@ -114,6 +114,11 @@ def read(paths: Iterable[Path]) -> Found:
             except (DataError, OSError) as error:
                 found.corrupt.append(str(error))
     return found
+
+
+def lost_files(folder: Path, result: Result) -> list[str]:
+    """Names of the result's files that are not there any more (or are something else than a file)."""
+    return [name for name in result.files if not (folder / name).is_file()]
 
 
 def set_aside(path: Path) -> Path:

@@ -10,10 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from braidbench.cell import WEIGHTS, Cell, Request, differences, make_cell, preprocessing, restore
+from braidbench.assembly import preprocessing, restore
+from braidbench.cell import Cell, Request, differences, make_cell, seeds
 from braidbench.data import Split, open_split
+from braidbench.determinism import demand
 from braidbench.errors import DataError
+from braidbench.execution import WEIGHTS
 from braidbench.files import sha256_file
+from braidbench.precision import computing_in
 from braidbench.recipe import Recipe, resolve
 from braidbench.registry import registry
 from braidbench.results import Result
@@ -40,7 +44,8 @@ class Trained:
     def predict(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
         """(N, width) predictions as they are scored, and the (N, …) target."""
         ready = preprocessing(self.recipe)(split)
-        return predict(self.model, ready, self.recipe.task, 4 * self.recipe.training.batch_size)
+        with computing_in(self.result.precision, torch.device("cpu")):
+            return predict(self.model, ready, self.recipe.task, 4 * self.recipe.training.batch_size)
 
 
 def load_trained(folder: Path, result: Result) -> Trained:
@@ -55,12 +60,16 @@ def load_trained(folder: Path, result: Result) -> Trained:
     if sha256_file(path) != result.files.get(WEIGHTS):
         raise DataError(f"{path} is not the file that its result names; delete {folder} and run {result.command}")
     query = f"{result.dataset}/{result.task}"
-    request = Request(query, result.method, result.seed, result.overrides, folder.parent, device="cpu")
+    request = Request(
+        query, result.method, result.seed, result.overrides, folder.parent, device="cpu", precision=result.precision
+    )
     cell = make_cell(request, resolve(registry(), query, result.method, result.overrides))
     if cell.id != result.cell:
         changed = "; ".join(differences(result.identity, cell.identity)[:3])
         raise DataError(f"{folder} was made by something else than what is installed ({changed}); run {result.command}")
-    return Trained(result, cell, restore(cell, path).eval())
+    demand(request.threads)
+    torch.manual_seed(seeds(request.seed)["init"])
+    return Trained(result, cell, restore(cell.recipe, path).eval())
 
 
 def without(split: Split, name: str, reference: Split) -> Split:

@@ -1,8 +1,9 @@
 """The one training loop that procedures share.
 
-Training runs through accelerate: the device, several devices and mixed precision are its business. Model selection is
-on the validation split. A checkpoint holds everything that decides what comes next, so that a run that was killed goes
-on from its last one and ends with the very result it would have had.
+Training runs through accelerate: the device, and several devices, are its business; the precision is the core's
+(:mod:`braidbench.precision`). Model selection is on the validation split. A checkpoint holds everything that decides
+what comes next, so that a run that was killed goes on from its last one and ends with the very result it would have
+had.
 """
 
 from __future__ import annotations
@@ -10,22 +11,28 @@ from __future__ import annotations
 import copy
 import io
 import math
+import os
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from braidbench.budget import Meter
 from braidbench.data import Batch, Split, TrainingData
-from braidbench.errors import BraidbenchError
+from braidbench.failures import NonFiniteLossError
 from braidbench.files import write_bytes
 from braidbench.model import Output, activate
+from braidbench.precision import in_full_precision, unchanged_weights
 from braidbench.specs import Task, Training
 
 Score = Callable[[NDArray[Any], NDArray[Any]], float]
@@ -34,10 +41,18 @@ CHECKPOINT_SHARE = 0.02
 """Largest share of the time that checkpoints may take: one is written when that many times its cost has passed."""
 
 
-class NonFiniteLossError(BraidbenchError):
-    """The training loss is NaN or infinite."""
+Rank = tuple[bool, float]
+"""How good an epoch is: one whose validation score is defined beats every other, by its score; of the others the one
+with the smallest validation loss is best."""
 
-    exit_code = 1
+WORST: Rank = (False, -math.inf)
+
+
+def rank_of(valid: float | None, loss: float | None, sign: int) -> Rank:
+    """The rank of an epoch with this validation score (None: undefined) and, in its absence, validation loss."""
+    if valid is not None:
+        return True, sign * valid
+    return False, -math.inf if loss is None else -loss
 
 
 @dataclass
@@ -46,8 +61,14 @@ class History:
 
     epochs: list[dict[str, float | None]] = field(default_factory=list)
     best: int = -1
-    seconds: float = 0.0
     resumed_at: int | None = None
+    defined: bool = False
+    """Whether the validation score was defined in any epoch; if not, the validation loss has chosen the best."""
+
+    def rank(self, sign: int) -> Rank:
+        """The rank of the best epoch; ``sign`` is that of the score."""
+        best = self.epochs[self.best]
+        return rank_of(best["valid"], best.get("valid_loss"), sign)
 
 
 @dataclass
@@ -69,14 +90,16 @@ class Settings:
     progress: Callable[[int, int, float], None] = lambda epoch, epochs, score: None
     history: History = field(default_factory=History)
     """What :func:`train` did, in all phases."""
+    meter: Meter = field(default_factory=Meter)
+    """What was spent so far. The harness's own: it goes into checkpoints, and nobody else writes it."""
     parent: Settings | None = None
 
     def phase(self, name: str, **changes: Any) -> Settings:
         """Settings for one part of a procedure that trains more than once.
 
         ``train(model, data, settings.phase("audio"))``: the part has a checkpoint of its own under ``name`` (letters,
-        digits, ``-``), so that an interrupted cell goes on in the right part, and its epochs and seconds are added to
-        the cell's. ``changes`` replace any field.
+        digits, ``-``), so that an interrupted cell goes on in the right part, and its epochs are added to the cell's.
+        ``changes`` replace any field.
         """
         path = self.checkpoint
         own = None if path is None else path.with_name(f"{path.stem}-{name}{path.suffix}")
@@ -91,7 +114,7 @@ def _record(settings: Settings, history: History) -> None:
         past = len(parent.history.epochs)
         parent.history.epochs += history.epochs
         parent.history.best = past + history.best
-        parent.history.seconds += history.seconds
+        parent.history.defined |= history.defined
         if history.resumed_at is not None:
             parent.history.resumed_at = past + history.resumed_at
         parent = parent.parent
@@ -102,16 +125,32 @@ class _State:
     """Everything that decides how training goes on."""
 
     epoch: int = 0
-    best_score: float = -math.inf
+    best: Rank = WORST
     best_weights: dict[str, Tensor] | None = None
     history: History = field(default_factory=History)
 
 
 def make_accelerator(device: str = "auto") -> Accelerator:
-    """An accelerator on the CPU (``cpu``), or on the GPUs if there are any. With bfloat16, mixed precision is on."""
+    """An accelerator on the CPU (``cpu``), or on the GPUs if there are any, in full precision.
+
+    accelerate reads variables of the environment that change predictions (mixed precision, compilation, sharding),
+    which no result would show: it sees none of them.
+    """
     on_gpu = device != "cpu" and torch.cuda.is_available()
-    precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "no"
-    return Accelerator(cpu=not on_gpu, mixed_precision=precision)
+    with _without_variables("ACCELERATE_"):
+        if PartialState._shared_state and PartialState().num_processes == 1:
+            # One process may run cells on one device after another; accelerate remembers the first.
+            AcceleratorState._reset_state(reset_partial_state=True)
+        return Accelerator(cpu=not on_gpu, mixed_precision="no")
+
+
+@contextmanager
+def _without_variables(prefix: str) -> Iterator[None]:
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefix)}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
 
 
 def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
@@ -124,11 +163,10 @@ def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
     model.to(accelerator.device)
     optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], plan)
     state = _State()
-    _resume(settings.checkpoint, state, model, optimizer)
+    _resume(settings, state, model, optimizer)
     # Only the model is wrapped. Accelerate's optimiser and backward are there for loss scaling, which neither full
     # precision nor bfloat16 needs, and look an optional package up on disk at every step.
     wrapped = accelerator.prepare(model)
-    started = time.perf_counter() - state.history.seconds
     checkpoint_due = 0.0
     for epoch in range(state.epoch, plan.epochs):
         loss = _train_epoch(wrapped, optimizer, data.train, settings, epoch)
@@ -138,19 +176,22 @@ def train(model: nn.Module, data: TrainingData, settings: Settings) -> History:
             )
         prediction, target = predict(model, data.valid, settings.task, 4 * plan.batch_size)
         score = settings.score(prediction, target)
-        oriented = settings.sign * score if math.isfinite(score) else -math.inf
-        if oriented > state.best_score or state.best_weights is None:
-            state.best_score, state.history.best = oriented, epoch
+        line: dict[str, float | None] = {"loss": loss, "valid": score if math.isfinite(score) else None}
+        if line["valid"] is None:
+            line["valid_loss"] = validation_loss(prediction, target, settings.task)
+        rank = rank_of(line["valid"], line.get("valid_loss"), settings.sign)
+        if rank > state.best or state.best_weights is None:
+            state.best, state.history.best = rank, epoch
             state.best_weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
         state.epoch = epoch + 1
-        state.history.epochs.append({"loss": loss, "valid": score if math.isfinite(score) else None})
-        state.history.seconds = time.perf_counter() - started
+        state.history.epochs.append(line)
+        state.history.defined |= rank[0]
         settings.progress(epoch + 1, plan.epochs, score)
         if plan.patience is not None and epoch - state.history.best >= plan.patience:
             break
         if settings.checkpoint is not None and accelerator.is_main_process and time.perf_counter() >= checkpoint_due:
             before = time.perf_counter()
-            _save(settings.checkpoint, state, model, optimizer)
+            _save(settings, state, model, optimizer)
             after = time.perf_counter()
             checkpoint_due = after + (after - before) / CHECKPOINT_SHARE
     if state.best_weights is not None and settings.keep == "best":
@@ -186,10 +227,13 @@ def _train_epoch(
     rank, world = accelerator.process_index, accelerator.num_processes
     for batch in split.shuffled(plan.batch_size, settings.seeds["order"], epoch, rank, world):
         batch = batch.to(accelerator.device)
-        output = model(batch.inputs, batch.lengths)
-        loss = torch.stack(tuple(settings.objective(output, batch, bare).values())).sum()
+        with unchanged_weights(accelerator.device):
+            output = model(batch.inputs, batch.lengths)
+            loss = torch.stack([term.float() for term in settings.objective(output, batch, bare).values()]).sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with in_full_precision(accelerator.device):
+            # Gradients are computed in the precision that the forward pass recorded; autocast must not cast again.
+            loss.backward()
         if plan.clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, plan.clip)
         optimizer.step()
@@ -203,8 +247,24 @@ def predict(model: nn.Module, split: Split, task: Task, batch_size: int) -> tupl
     """(N, width) predictions as they are scored, and the (N, …) target, in the split's order."""
     model.eval()
     device = next(model.parameters()).device
-    parts = [activate(task, model(*_on(batch, device)).prediction).cpu() for batch in split.batches(max(batch_size, 1))]
+    with unchanged_weights(device):
+        parts = [
+            activate(task, model(*_on(batch, device)).prediction).cpu() for batch in split.batches(max(batch_size, 1))
+        ]
     return torch.cat(parts).numpy(), split.target.numpy()
+
+
+def validation_loss(prediction: NDArray[Any], target: NDArray[Any], task: Task) -> float | None:
+    """The mean negative log-likelihood of (N, width) predictions as they are scored, in nats, or their mean squared
+    error for a regression; None where a prediction is not finite. It chooses the epoch where no score can."""
+    if not np.isfinite(prediction).all():
+        return None
+    chance = np.clip(prediction.astype(np.float64), 1e-7, 1 - 1e-7)
+    if task.kind == "classification":
+        return float(-np.log(chance[np.arange(len(target)), target]).mean())
+    if task.kind == "multilabel":
+        return float(-np.where(target > 0.5, np.log(chance), np.log(1 - chance)).mean())
+    return float(((prediction.astype(np.float64) - target.reshape(prediction.shape)) ** 2).mean())
 
 
 def _on(batch: Batch, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
@@ -212,37 +272,45 @@ def _on(batch: Batch, device: torch.device) -> tuple[dict[str, Tensor], dict[str
     return moved.inputs, moved.lengths
 
 
-def _save(path: Path, state: _State, model: nn.Module, optimizer: Any) -> None:
+def _save(settings: Settings, state: _State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    assert settings.checkpoint is not None
     buffer = io.BytesIO()
     torch.save(
         {
             "epoch": state.epoch,
-            "best_score": state.best_score,
+            "best": list(state.best),
             "best_weights": state.best_weights,
             "history": asdict(state.history),
+            "spent": settings.meter.spent(),
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
         },
         buffer,
     )
-    write_bytes(path, buffer.getvalue())
+    write_bytes(settings.checkpoint, buffer.getvalue())
 
 
-def _resume(path: Path | None, state: _State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _resume(settings: Settings, state: _State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Take up a checkpoint, if there is one that can be read. A damaged one is no loss but time."""
+    path = settings.checkpoint
     if path is None or not path.exists():
         return
     fresh = copy.deepcopy(model.state_dict())
+    fresh_optimizer = copy.deepcopy(optimizer.state_dict())
+    device = next(model.parameters()).device
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        history = History(**saved["history"])
+        best_weights = {name: value.to(device) for name, value in saved["best_weights"].items()}
+        best = bool(saved["best"][0]), float(saved["best"][1])
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
+        settings.meter.resume(saved["spent"])
     except (RuntimeError, KeyError, ValueError, EOFError, OSError, TypeError, pickle.UnpicklingError):
         model.load_state_dict(fresh)
+        optimizer.load_state_dict(fresh_optimizer)
         path.unlink(missing_ok=True)
         return
-    device = next(model.parameters()).device
-    state.epoch, state.best_score = saved["epoch"], saved["best_score"]
-    state.best_weights = {name: value.to(device) for name, value in saved["best_weights"].items()}
-    state.history = History(**saved["history"])
+    state.epoch, state.best, state.best_weights = saved["epoch"], best, best_weights
+    state.history = history
     state.history.resumed_at = state.epoch

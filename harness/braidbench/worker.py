@@ -6,9 +6,11 @@ import scipy.stats  # noqa: F401
 import sklearn.metrics  # noqa: F401
 import torch
 
-import braidbench.cell
+import braidbench.assembly
 import braidbench.data
 import braidbench.evaluation.complexity
+import braidbench.evaluation.robustness
+import braidbench.execution
 import braidbench.training  # noqa: F401
 
 # The forked children choose their own number; a pool of threads must not exist before the fork.

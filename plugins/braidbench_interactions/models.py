@@ -96,7 +96,7 @@ def learned(
     sign = trained.recipe.metrics[primary].sign
 
     def measured(split: Any) -> float:
-        value = score(trained.recipe.metrics, *trained.predict(split))[primary]
+        value = score(trained.recipe.metrics, *trained.predict(split)).values[primary]
         return float("nan") if value is None else sign * value
 
     whole = measured(opened["test"])

@@ -15,7 +15,7 @@ from braidbench.data import Batch, Split, TrainingData
 from braidbench.errors import UsageError
 from braidbench.model import Head, MultimodalModel, Output, out_dim
 from braidbench.specs import Modality, Task
-from braidbench.training import Settings, train
+from braidbench.training import WORST, Settings, train
 from braidbench_multizoo.encoders.masking import mean_pool
 
 MULTIMODAL = "multimodal"
@@ -139,7 +139,7 @@ class GradientBlend:
                 "method with the model braidbench_multizoo.blending:Blended"
             )
         model.to(settings.accelerator.device)
-        best_score, best_weights = -math.inf, copy.deepcopy(model.state_dict())
+        best, best_weights = WORST, copy.deepcopy(model.state_dict())
         for index, epochs in enumerate(shares(settings.training.epochs, self.super_epochs)):
             plan = replace(settings.training, epochs=epochs)
             # Another order of the data in every super-epoch, as one long training would have.
@@ -150,10 +150,9 @@ class GradientBlend:
             objective = Blend(settings.objective, weights)
             own = settings.phase(f"blend-{index}", training=plan, seeds=seeds, objective=objective)
             history = train(model, data, own)
-            score = history.epochs[history.best]["valid"]
-            oriented = -math.inf if score is None else settings.sign * score
-            if oriented > best_score:
-                best_score, best_weights = oriented, copy.deepcopy(model.state_dict())
+            rank = history.rank(settings.sign)
+            if rank > best:
+                best, best_weights = rank, copy.deepcopy(model.state_dict())
         model.load_state_dict(best_weights)
         return model
 

@@ -19,7 +19,7 @@ from braidbench.data import Column, Split, TrainingData
 from braidbench.errors import PluginError, UsageError
 from braidbench.model import Head, MultimodalModel, Output, out_dim
 from braidbench.specs import Modality, Task
-from braidbench.training import Settings, train
+from braidbench.training import WORST, Settings, train
 from braidbench_multizoo.ensembles import Single
 from braidbench_multizoo.fusions.searchable import ACTIVATIONS, Architecture, Level, Searchable
 
@@ -377,11 +377,12 @@ class _Candidates:
         self.training = replace(settings.training, epochs=epochs, patience=None)
         self.shared: dict[tuple[int, Level], dict[str, Tensor]] = {}
         self.best: _Candidate
-        self.best_score = -math.inf
+        self.best_rank = WORST
         self.count = 0
 
     def measure(self, architecture: Architecture) -> float:
-        """The validation score after training, negated where a lower one is better; −∞ where it is undefined."""
+        """The validation score after training, negated where a lower one is better, or the negated validation loss
+        where no score is defined."""
         # The same start for an architecture whenever it comes: what differs is what was shared before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seeds["init"] % (1 << 63))
@@ -397,11 +398,10 @@ class _Candidates:
         history = train(candidate, self.stages, own)
         for key, level in _keyed(fusion):
             self.shared[key] = {name: value.detach().clone() for name, value in level.state_dict().items()}
-        score = history.epochs[history.best]["valid"]
-        oriented = -math.inf if score is None else self.settings.sign * score
-        if oriented > self.best_score or self.count == 1:
-            self.best, self.best_score = candidate, oriented
-        return oriented
+        rank = history.rank(self.settings.sign)
+        if rank > self.best_rank or self.count == 1:
+            self.best, self.best_rank = candidate, rank
+        return rank[1]
 
 
 def _keyed(fusion: Searchable) -> Iterator[tuple[tuple[int, Level], nn.Module]]:

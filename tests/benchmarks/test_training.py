@@ -10,7 +10,8 @@ import time
 import pytest
 import torch
 
-from braidbench.cell import Request, build, make_cell, seeds
+from braidbench.assembly import build
+from braidbench.cell import Request, make_cell, seeds
 from braidbench.data import TrainingData, open_split
 from braidbench.errors import BraidbenchError
 from braidbench.recipe import resolve

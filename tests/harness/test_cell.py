@@ -13,8 +13,9 @@ import pytest
 import torch
 
 import braidbench
-from braidbench.cell import Request, differences, execute, make_cell, seeds
+from braidbench.cell import Request, differences, make_cell, seeds
 from braidbench.errors import UsageError
+from braidbench.execution import execute
 from braidbench.recipe import resolve
 from braidbench.registry import registry
 from braidbench.results import parse
@@ -153,7 +154,7 @@ def test_processes_share_every_batch_without_overlap():
 
 
 def test_padding_changes_no_prediction(tmp_path):
-    from braidbench.cell import build
+    from braidbench.assembly import build
     from braidbench.data import open_split
 
     found = cell(tmp_path)
@@ -247,7 +248,7 @@ def test_a_result_is_frozen_and_its_schema_strict(tmp_path):
     content = json.loads((tmp_path / result.path.rpartition("/")[2] / "result.json").read_text())
     from braidbench.errors import DataError
 
-    for change in ({"surprise": 1}, {"cell": "x"}, {"schema_version": 2}, {"status": "fine"}):
+    for change in ({"surprise": 1}, {"cell": "x"}, {"schema_version": 0}, {"status": "fine"}):
         with pytest.raises(DataError, match=next(iter(change))):
             parse(json.dumps({**content, **change}), "somewhere")
     with pytest.raises(DataError, match="somewhere"):

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from braidbench.data import Column, Split
-from braidbench.errors import DataError, PluginError
+from braidbench.errors import DataError
 from braidbench.evaluation import robustness
 from braidbench.evaluation.complexity import PeakMemory, count_flops, count_parameters, inference_seconds
-from braidbench.evaluation.robustness import curves, relative_robustness
+from braidbench.evaluation.robustness import measure, relative_robustness
 from braidbench.evaluation.scores import metrics_of, score
 from braidbench.model import Head, MultimodalModel
 from braidbench.registry import registry
@@ -109,7 +109,7 @@ def test_peak_memory_sees_a_tensor_come_and_go():
 
 def test_undefined_scores_are_null_and_non_finite_predictions_are_refused():
     metrics = metrics_of(registry(), TASK)
-    assert score(metrics, np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])) == {"toy/accuracy": 0.5}
+    assert score(metrics, np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0])).values == {"toy/accuracy": 0.5}
     with pytest.raises(DataError, match="row 1 is not finite"):
         score(metrics, np.array([[0.9, 0.1], [np.nan, 0.8]]), np.array([0, 0]))
 
@@ -160,7 +160,7 @@ def test_corruption_spares_the_mask_the_padding_and_its_input(monkeypatch):
     before = data.columns["x"].all().clone()
     declared = Modality("x", "time_series", (3,), length=STEPS, missing="mask")
     spied = MultimodalModel({"x": Spy()}, First(), Head(2, 2, hidden=0), TASK)
-    curves(
+    measure(
         registry(), spied, data, {"x": declared}, TASK, metrics_of(registry(), TASK), seed=1, batch_size=6,
         severities=(0.0, 0.5),
     )  # fmt: skip
@@ -197,7 +197,7 @@ def test_what_is_taken_away_is_no_longer_observed(monkeypatch, removes):
     )
     declared = Modality("x", "time_series", (2,), length=2, missing="mask")
     spied = MultimodalModel({"x": Spy()}, First(), Head(2, 2, hidden=0), TASK)
-    curves(
+    measure(
         registry(), spied, data, {"x": declared}, TASK, metrics_of(registry(), TASK), seed=1, batch_size=2,
         severities=(0.0, 1.0),
     )  # fmt: skip
@@ -208,8 +208,12 @@ def test_what_is_taken_away_is_no_longer_observed(monkeypatch, removes):
 def test_a_corruption_that_is_not_the_identity_at_severity_zero_is_refused(monkeypatch):
     monkeypatch.setattr(robustness, "load_target", lambda spec: lambda x, severity, generator: x + 1)
     declared = Modality("x", "time_series", (FEATURES,), length=STEPS)
-    with pytest.raises(PluginError, match="at severity 0"):
-        curves(
-            registry(), model(Recurrent(nn.GRU), HIDDEN), split(), {"x": declared}, TASK,
-            metrics_of(registry(), TASK), seed=1, batch_size=6,
-        )  # fmt: skip
+    found = measure(
+        registry(), model(Recurrent(nn.GRU), HIDDEN), split(), {"x": declared}, TASK,
+        metrics_of(registry(), TASK), seed=1, batch_size=6,
+    )  # fmt: skip
+    assert not found.curves
+    assert {f.plugin for f in found.failures} == {
+        registry().find("corruptions", f.corruption).plugin.owner for f in found.failures
+    }
+    assert all("at severity 0" in f.reason for f in found.failures)

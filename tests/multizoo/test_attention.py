@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from braidbench.cell import build
+from braidbench.assembly import build
 from braidbench.errors import UsageError
 from braidbench.plan import read_plan
 from braidbench.recipe import CannotServeError, resolve

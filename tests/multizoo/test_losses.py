@@ -10,7 +10,7 @@ import scipy.linalg
 import torch
 from torch import nn
 
-from braidbench.cell import build
+from braidbench.assembly import build
 from braidbench.data import Batch
 from braidbench.errors import UsageError
 from braidbench.model import Head, MultimodalModel, Output

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from braidbench.cell import build
+from braidbench.assembly import build
 from braidbench.errors import UsageError
 from braidbench.recipe import Recipe, resolve, rows_of
 from braidbench.registry import registry

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from braidbench.cell import build
+from braidbench.assembly import build
 from braidbench.data import open_split
 from braidbench.errors import UsageError
 from braidbench.preparation import prepare

@@ -10,7 +10,7 @@ import scipy.special
 import torch
 from safetensors.torch import load_file
 
-from braidbench.cell import build
+from braidbench.assembly import build
 from braidbench.data import Column, Split
 from braidbench.errors import DataError, UsageError
 from braidbench.preparation import prepare

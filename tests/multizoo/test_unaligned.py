@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from braidbench.cell import build
+from braidbench.assembly import build
 from braidbench.data import Batch
 from braidbench.errors import DataError, UsageError
 from braidbench.model import Head, Output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from braidbench.cell import build
+from braidbench.assembly import build
 from braidbench.recipe import CannotServeError, resolve
 from braidbench.registry import registry
 

@@ -60,7 +60,8 @@ def why(cell: str, results: Path, as_json: bool) -> None:
     from braidbench.store import Store
 
     _, result = Store(results).find(cell)
-    request = Request(f"{result.dataset}/{result.task}", result.method, result.seed, result.overrides, results)
+    query = f"{result.dataset}/{result.task}"
+    request = Request(query, result.method, result.seed, result.overrides, results, precision=result.precision)
     current = make_cell(request, resolve(registry(), request.dataset, request.row, request.overrides))
     lines = differences(result.identity, current.identity)
     if as_json:

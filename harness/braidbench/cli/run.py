@@ -20,6 +20,10 @@ _OPTIONS = [
     ),
     click.option("--epochs", type=int, metavar="N", help="Short for --set training.epochs=N."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option(
+        "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+        help="bf16 runs everything of a cell under autocast; such rows stand apart.",
+    ),
     click.option("--jobs", "-j", type=int, metavar="N", help="Cells side by side.  [default: one a core]"),
     click.option("--threads", type=int, default=1, show_default=True, help="Threads a cell; they change last bits."),
     click.option("--timeout", type=float, metavar="SECONDS", help="Longest time of one cell."),
@@ -38,8 +42,9 @@ def _with_options(command: Any) -> Any:
     return command
 
 
-def _plan(what: tuple[str, ...], o: dict[str, Any]) -> tuple[Any, Any]:
-    """(registry, plan) of the words on the command line: a dataset and methods, or plan files."""
+def _plan(what: tuple[str, ...], o: dict[str, Any], prepare: bool = True) -> tuple[Any, Any]:
+    """(registry, plan) of the words on the command line: a dataset and methods, or plan files. ``prepare``: whether the
+    data are prepared, or nothing is written."""
     from braidbench.plan import make_plan, read_plan, requests, seed_list
     from braidbench.recipe import parse_override
     from braidbench.registry import registry
@@ -53,17 +58,17 @@ def _plan(what: tuple[str, ...], o: dict[str, Any]) -> tuple[Any, Any]:
     overrides = dict(parse_override(text) for text in o["settings"])
     if o["epochs"] is not None:
         overrides["training.epochs"] = o["epochs"]
-    options = {key: o[key] for key in ("results", "device", "threads", "timeout", "robustness")}
+    options = {key: o[key] for key in ("results", "device", "threads", "timeout", "robustness", "precision")}
     if what[0].endswith(".toml"):
         if overrides or o["only_seed"] is not None or o["seeds"] is not None:
             raise UsageError("a plan file says its seeds, epochs and settings itself; leave those options out")
         wanted = [request for path in what for request in read_plan(found, Path(path), **options)]
-        return found, make_plan(found, wanted, lenient=True)
+        return found, make_plan(found, wanted, lenient=True, prepare=prepare)
     if len(what) < 2:
         raise UsageError(f"name a dataset and one method or more: braidbench run {what[0]} METHOD …")
     seeds = seed_list(o["seeds"]) if o["seeds"] is not None else seed_list([o["only_seed"] or 0])
     wanted = requests(found, what[:1], what[1:], seeds, overrides, **options)
-    return found, make_plan(found, wanted, lenient=False)
+    return found, make_plan(found, wanted, lenient=False, prepare=prepare)
 
 
 def _check_device(device: str) -> None:
@@ -106,7 +111,7 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from braidbench.plan import run_plan
 
     found, plan = _plan(what, options)
-    for sentence in plan.aside:
+    for sentence in plan.notes:
         click.echo(f"warning: {sentence}", err=True)
     prepared = {p.cell.prepared.spec.name: p.cell.prepared for p in plan.cells if p.cell}
     for name, data in prepared.items():
@@ -142,7 +147,9 @@ def plan(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from braidbench.cli.show import count
     from braidbench.plan import estimate_text
 
-    _, made = _plan(what, options)
+    _, made = _plan(what, options, prepare=False)
+    for sentence in made.notes:
+        click.echo(f"warning: {sentence}", err=True)
     todo = made.of("to run")
     _, jobs = _jobs(options, len(todo))
     rows = [

@@ -8,16 +8,22 @@ meet (:mod:`braidbench.summary`), on the curves that this module measures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from braidbench.data import Split
-from braidbench.errors import PluginError
+from braidbench.determinism import NondeterministicKernelError, named
+from braidbench.errors import PluginError, StorageError
 from braidbench.evaluation.scores import score
+from braidbench.failures import kind_of, reason_of
 from braidbench.registry import Registry, load_target
-from braidbench.results import Curve
+from braidbench.results import Curve, FailedCurve
 from braidbench.sources import source_hash
 from braidbench.specs import Corruption, Metric, Modality, Task
 from braidbench.training import predict
@@ -32,7 +38,20 @@ def applicable(registry: Registry, modality: Modality) -> list[Corruption]:
     return [spec for spec in specs if not spec.kinds or modality.kind in spec.kinds]
 
 
-def curves(
+@dataclass(frozen=True)
+class Robust:
+    """What corruptions do to one trained model."""
+
+    curves: list[Curve]
+    failures: list[FailedCurve]
+
+
+def source_of(corruption: Corruption) -> str:
+    """What decides whether a stored curve is the one that would be measured now."""
+    return f"{corruption.version}-{source_hash(corruption.target)}"
+
+
+def measure(
     registry: Registry,
     model: torch.nn.Module,
     split: Split,
@@ -44,56 +63,126 @@ def curves(
     batch_size: int,
     severities: Sequence[float] = SEVERITIES,
     preprocessing: Callable[[Split], Split] = lambda split: split,
-) -> list[Curve]:
+    known: Sequence[Curve] = (),
+    stage: Callable[[str, str], None] = lambda corruption, modality: None,
+    keep: Callable[[Robust], object] = lambda found: None,
+) -> Robust:
     """Every applicable corruption of every modality that the model reads, scored at each severity.
 
     ``split`` and ``raw`` are as they were prepared and declared: a method's ``preprocessing`` comes after the
     corruption, and the channels of an observation mask are left as they are. Severity 0 must change nothing; a
-    corruption that does is refused.
+    corruption that does is refused. Whatever a corruption raises is a failed curve; the others are measured all the
+    same.
+
+    Curves of ``known`` that are current are not measured again. ``stage`` is told the corruption and the modality
+    before each is begun, ``keep`` what there is after each.
     """
     clean, target = predict(model, preprocessing(split), task, batch_size)
-    found: list[Curve] = []
+    untouched = score(metrics, clean, target).values
+    found = Robust([], [])
     for modality in split.modalities:
-        values = split.columns[modality.name].all()
-        measured = raw[modality.name].shape[-1] if raw[modality.name].missing == "mask" else None
         for corruption in applicable(registry, modality):
-            function = load_target(corruption)
-            points: list[dict[str, float | None]] = []
-            for severity in severities:
-                generator = torch.Generator().manual_seed(seed)
-                body = values if measured is None else values[..., :measured]
-                changed = function(body, severity, generator)
-                if changed.shape != body.shape or (severity == 0 and not torch.equal(changed, body)):
-                    raise PluginError(f"corruption {corruption.name!r} changes the shape, or the values at severity 0")
-                if measured is not None:
-                    mask = values[..., measured:]
-                    if corruption.removes:
-                        mask = mask.masked_fill((changed == 0) & (body != 0), 0.0)
-                    changed = torch.cat([changed, mask], dim=-1)
-                if severity == 0:
-                    points.append(score(metrics, clean, target))
-                    continue
-                prediction, _ = predict(
-                    model, preprocessing(split.with_input(modality.name, changed)), task, batch_size
-                )
-                points.append(score(metrics, prediction, target))
-            source = f"{corruption.version}-{source_hash(corruption.target)}"
-            for name, metric in metrics.items():
-                scores = [point[name] for point in points]
-                found.append(
-                    Curve(
-                        corruption=corruption.name,
-                        modality=modality.name,
-                        metric=name,
-                        direction=metric.direction,
-                        severities=list(severities),
-                        scores=scores,
-                        relative=relative_robustness(severities, scores, metric.sign),
-                        seed=seed,
-                        source=source,
-                    )
-                )
+            source = source_of(corruption)
+            current = [
+                c for c in known if (c.corruption, c.modality, c.source) == (corruption.name, modality.name, source)
+            ]
+            if current:
+                found.curves.extend(current)
+                continue
+            stage(corruption.name, modality.name)
+
+            def predicted(changed: Tensor, name: str = modality.name) -> NDArray[Any]:
+                return predict(model, preprocessing(split.with_input(name, changed)), task, batch_size)[0]
+
+            inputs = corrupted(corruption, split, modality, raw[modality.name], seed, severities)
+            try:
+                with named():
+                    points = [
+                        score(metrics, predicted(changed), target).values if severity else untouched
+                        for severity, changed in zip(severities, inputs, strict=True)
+                    ]
+            except (StorageError, NondeterministicKernelError):
+                raise
+            except Exception as error:
+                found.failures.append(failed_curve(registry, corruption.name, modality.name, error))
+            else:
+                found.curves.extend(_curves(corruption, modality, metrics, severities, points, seed, source))
+            keep(found)
     return found
+
+
+def corrupted(
+    corruption: Corruption,
+    split: Split,
+    modality: Modality,
+    raw: Modality,
+    seed: int,
+    severities: Sequence[float],
+) -> Iterator[Tensor]:
+    """The modality's values (N, …) at each severity.
+
+    A corruption does not see the channels of an observation mask. What one that removes has taken away is no longer
+    observed, also where the number that stood there was zero already: which places it takes is asked of ones.
+    """
+    values = split.columns[modality.name].all()
+    measured = raw.shape[-1] if raw.missing == "mask" else None
+    body = values if measured is None else values[..., :measured]
+    function = load_target(corruption)
+
+    def changed(x: Tensor, severity: float) -> Tensor:
+        result: Tensor = function(x, severity, torch.Generator().manual_seed(seed))
+        if result.shape != x.shape:
+            raise PluginError(f"corruption {corruption.name!r} changes the shape of {modality.name!r}")
+        return result
+
+    for severity in severities:
+        new = changed(body, severity)
+        if severity == 0:
+            if not torch.equal(new, body):
+                raise PluginError(f"corruption {corruption.name!r} changes the values at severity 0")
+            new = body
+        if measured is not None:
+            mask = values[..., measured:]
+            if corruption.removes and severity:
+                gone = (new == 0) & ((body != 0) | (changed(torch.ones_like(body), severity) == 0))
+                mask = mask.masked_fill(gone, 0.0)
+            new = torch.cat([new, mask], dim=-1)
+        yield new
+
+
+def _curves(
+    corruption: Corruption,
+    modality: Modality,
+    metrics: Mapping[str, Metric],
+    severities: Sequence[float],
+    points: Sequence[Mapping[str, float | None]],
+    seed: int,
+    source: str,
+) -> Iterator[Curve]:
+    for name, metric in metrics.items():
+        scores = [point[name] for point in points]
+        yield Curve(
+            corruption=corruption.name,
+            modality=modality.name,
+            metric=name,
+            direction=metric.direction,
+            severities=list(severities),
+            scores=scores,
+            relative=relative_robustness(severities, scores, metric.sign),
+            seed=seed,
+            source=source,
+        )
+
+
+def failed_curve(registry: Registry, corruption: str, modality: str, error: Exception) -> FailedCurve:
+    """The row of a curve that could not be measured."""
+    return FailedCurve(
+        corruption=corruption,
+        modality=modality,
+        failure=kind_of(error),
+        reason=reason_of(error),
+        plugin=registry.find("corruptions", corruption).plugin.owner,
+    )
 
 
 def relative_robustness(severities: Sequence[float], scores: Sequence[float | None], sign: int) -> float | None:

@@ -69,13 +69,11 @@ def pretend(request: Request, progress: Any = None, wait: bool = True) -> Result
 
 
 def _cells(registry: Registry, folder: Path) -> list[Cell]:
-    from braidbench.preparation import Prepared
     from braidbench.recipe import resolve
     from braidbench.specs import Method
     from braidbench.testing.synthetic import DATASETS, Overlay, plain_method
 
     method: Method = plain_method("fusion", "conformance/beside")
     recipe = resolve(Overlay(registry, (("methods", method),)), DATASETS[0], method.name, {})
-    prepared = Prepared(recipe.dataset, folder, "none", {})
     requests = [Request(DATASETS[0], method.name, seed, results=folder) for seed in (0, 1)]
-    return [Cell(request, recipe, prepared, {"seed": request.seed}) for request in requests]
+    return [Cell(request, recipe, {"seed": request.seed}) for request in requests]

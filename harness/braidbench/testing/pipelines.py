@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from braidbench.cell import build, preprocessing, seeds
+from braidbench.assembly import build, preprocessing
+from braidbench.cell import seeds
 from braidbench.data import Split
 from braidbench.errors import BraidbenchError, MissingPackageError
 from braidbench.recipe import CannotServeError, Recipe, find_task, resolve, rows_of
