@@ -126,11 +126,13 @@ def flatten(tables: Mapping[str, Any], at: str = "") -> dict[str, Any]:
 def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool) -> Plan:
     """Resolve every request before anything runs.
 
-    ``lenient`` (a plan file, several datasets): a method that cannot serve a dataset, or a dataset that is not here, is
-    skipped with its reason. Otherwise that is raised. Unknown names and parameters are raised either way.
+    A method that cannot serve a dataset is skipped with its reason, and so is, if ``lenient`` (a plan file, several
+    datasets), a dataset or a package that is not here. Otherwise that is raised, and if no method at all can serve,
+    why the first one cannot. Unknown names and parameters are raised either way.
     """
     plan = Plan()
     unavailable: dict[str, DataError | MissingPackageError] = {}
+    unserved: list[CannotServeError] = []
     seen: set[str] = set()
     for request in wanted:
         dataset, task = find_task(registry, request.dataset)
@@ -138,12 +140,16 @@ def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool) -
             recipe = resolve(registry, request.dataset, request.row, request.overrides)
             if dataset.name in unavailable:
                 raise unavailable[dataset.name]
-            cell = make_cell(request, recipe)
-        except (CannotServeError, DataError, MissingPackageError) as error:
-            if not lenient:
-                raise
-            if not isinstance(error, CannotServeError):
+            try:
+                cell = make_cell(request, recipe)
+            except (DataError, MissingPackageError) as error:
                 unavailable[dataset.name] = error
+                raise
+        except (CannotServeError, DataError, MissingPackageError) as error:
+            if isinstance(error, CannotServeError):
+                unserved.append(error)
+            elif not lenient:
+                raise
             row = skipped(request, dataset.name, task.name, str(error))
             plan.cells.append(Planned(request, dataset.name, task.name, "skipped", result=row))
             continue
@@ -159,6 +165,8 @@ def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool) -
         plan.cells.append(
             Planned(request, dataset.name, task.name, "cached" if done else "to run", cell, stored if done else None)
         )
+    if not lenient and unserved and len(unserved) == len(plan.cells):
+        raise unserved[0]
     _estimate(plan)
     return plan
 

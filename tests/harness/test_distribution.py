@@ -81,8 +81,9 @@ def test_the_core_names_no_plugin(path):
 
 
 LAYERS = [
-    {"errors", "paths"},
+    {"errors", "paths", "interruption"},
     {"specs", "files", "sources"},
+    {"capture"},
     {"hookspecs", "results"},
     {"registry"},
     {"preparation", "environment", "store", "stats", "measurements"},
@@ -92,6 +93,7 @@ LAYERS = [
     {"evaluation.robustness", "evaluation.complexity", "recipe", "measuring"},
     {"cell"},
     {"executors", "worker", "plan", "trained"},
+    {"capacity"},
     {"api"},
     {"testing", "cli", "builtin"},
 ]

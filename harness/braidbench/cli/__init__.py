@@ -26,6 +26,20 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    from braidbench.cli.app import run
+    from braidbench import interruption
+    from braidbench.capture import fill_standard_streams
 
-    run(arguments)
+    interruption.install()
+    fill_standard_streams()
+    code: str | int | None = 0
+    try:
+        from braidbench.cli.app import run
+
+        run(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        # An interruption, whatever it has become on its way; anything else is a fault of ours and shown.
+        if interruption.received() is None:
+            raise
+    sys.exit(interruption.end(code if isinstance(code, int) else 0))
