@@ -48,6 +48,11 @@ def install() -> None:
     sys.unraisablehook = _unraisable
 
 
+def listen() -> None:
+    """Let the signals through that were blocked until the handlers were there; one that waits is raised here."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+
+
 def received() -> int | None:
     """The signal that has asked this process to end, if one has."""
     return _state.received

@@ -26,6 +26,10 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> None:
+    # Not even the import of what handles Ctrl-C is a place for it. (signal itself imports more than all of this.)
+    import _signal  # type: ignore[import-not-found]
+
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT, _signal.SIGTERM))
     from braidbench import interruption
     from braidbench.capture import fill_standard_streams
 
@@ -33,6 +37,7 @@ def _run(arguments: list[str]) -> None:
     fill_standard_streams()
     code: str | int | None = 0
     try:
+        interruption.listen()
         from braidbench.cli.app import run
 
         run(arguments)
