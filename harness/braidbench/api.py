@@ -8,6 +8,7 @@ from typing import Any
 
 from braidbench.cell import Request, check_seed, execute, make_cell
 from braidbench.errors import UsageError
+from braidbench.executors import SerialExecutor
 from braidbench.recipe import resolve, rows_of
 from braidbench.registry import did_you_mean, registry
 from braidbench.results import Result
@@ -33,7 +34,7 @@ def run(
     threads: int = 1,
     robustness: bool = False,
 ) -> RunResult:
-    """Run one cell in this process, or give the stored result of the very same cell.
+    """Run one cell in this process, or give the stored result of the very same cell. What it prints goes to its log.
 
     ``dataset`` is ``NAME`` or ``NAME/TASK``; ``method`` a row such as ``late-fusion`` or ``unimodal[image]``;
     ``overrides`` are ``{"fusion.rank": 8, "training.epochs": 5}``. A cell that fails is a result with status
@@ -51,7 +52,7 @@ def run(
     cell = make_cell(request, resolve(found, dataset, method, request.overrides))
     Store(request.results).check_writable()
     stored = Store(request.results).load(cell.folder)
-    result = execute(request)
+    [(_, result)] = SerialExecutor().run([cell], execute, lambda *point: None, wait=True)
     assert result is not None, "execute waits for the cell's lock"
     cached = stored is not None and stored.status == "ok"
     return RunResult(**result.model_dump(), path=str(cell.folder), cached=cached)

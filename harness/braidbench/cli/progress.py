@@ -165,9 +165,10 @@ class Progress:
         else:
             cells = f"{self._done}/{self._total}" + ("" if short else " cells")
             text = "  ".join((cells, _clock(now - self._began), left(seconds, short)))
-        bar = min(width - len(text) - 3, 40)
+        # The line does not fill the last columns: an echoed ^C there would wrap, and the bar not be wiped whole.
+        bar = min(width - len(text) - 6, 40)
         if bar < 4:
-            return Text(text[: max(width - 1, 1)], no_wrap=True, overflow="crop")
+            return Text(text[: max(width - 4, 1)], no_wrap=True, overflow="crop")
         part = sum(min(one.epoch / one.epochs, 1.0) for one in list(self._running.values()) if one.epochs)
         total = float(self._total) if self._remaining is not None else None
         table = Table.grid(padding=(0, 2))
