@@ -70,8 +70,8 @@ def fill_standard_streams() -> None:
         try:
             os.fstat(stream)
         except OSError:
-            # The lowest free number: this one.
-            os.open(os.devnull, os.O_RDWR)
+            # The lowest free number: this one. A process that is started has to find it open as well.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _open(path: Path) -> int:

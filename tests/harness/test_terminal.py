@@ -65,11 +65,12 @@ def test_a_bar_from_the_first_second_and_lines_that_fit(cli, columns):
     ran = Terminal(cli, columns, *SLOW, "--seeds", "3", "--jobs", "2", "--epochs", "5")
     text = ran.end()
     assert ran.process.returncode == 0, text
-    plain = CONTROL.sub("\n", text.replace("\r", "\n"))
+    plain = CONTROL.sub("\n", text[: text.rindex("\x1b[?25h")].replace("\r", "\n"))
     lines = [line for line in plain.splitlines() if line.strip()]
     assert max(map(len, lines)) <= columns, "a line that is too long wraps, and the bar is not wiped whole"
     seen = "\n".join(lines)
-    assert seen.index("making the plan") < seen.index("0/3") < seen.index("starting") < seen.index("[1/3]")
+    assert seen.index("making the plan") < min(seen.index("0/3"), seen.index("starting"))
+    assert max(seen.index("0/3"), seen.index("starting")) < seen.index("[1/3]")
     assert "unknown" in seen or "? left" in seen, "nothing is known in an empty folder, and that is said"
     assert re.search(r"[0-9]+ s left", seen), "and then something is"
     assert re.search(r"(epoch )?3/5  (valid )?[01]\.[0-9]{3}", seen)
@@ -205,7 +206,7 @@ def test_a_method_that_cannot_serve_is_skipped_and_the_others_run(cli):
     assert reasons == ["2 skipped: fusion 'toy/three' takes at least 3 modalities; there are 2 (toy/pair)"] * 2, (
         "once at the beginning and once at the end, for both seeds together"
     )
-    planned = cli("plan", "toy/pair", "toy/three", "toy/join", "--seeds", "2", "--device", "cpu").stdout
+    planned = cli("plan", "toy/pair", "toy/three", "toy/join", "--seeds", "2", "--epochs", "1").stdout
     assert planned.count("at least 3 modalities") == 1
     assert planned.count("cached   toy/pair") == 2
     rows = json.loads(

@@ -164,7 +164,8 @@ class Progress:
             text = f"making the plan  {_clock(now - self._began)}"
         else:
             cells = f"{self._done}/{self._total}" + ("" if short else " cells")
-            text = "  ".join((cells, _clock(now - self._began), left(seconds, short)))
+            parts = [cells, _clock(now - self._began)]
+            text = "  ".join(parts if self._done == self._total else [*parts, left(seconds, short)])
         # The line does not fill the last columns: an echoed ^C there would wrap, and the bar not be wiped whole.
         bar = min(width - len(text) - 6, 40)
         if bar < 4:
