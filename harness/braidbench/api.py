@@ -9,6 +9,7 @@ from typing import Any
 from braidbench.cell import Request, check_precision, check_seed, make_cell
 from braidbench.errors import DataError, NewerVersionError, UsageError
 from braidbench.execution import execute
+from braidbench.executors import SerialExecutor
 from braidbench.recipe import resolve, rows_of
 from braidbench.registry import did_you_mean, registry
 from braidbench.results import Result
@@ -35,7 +36,7 @@ def run(
     robustness: bool = False,
     precision: str = "fp32",
 ) -> RunResult:
-    """Run one cell in this process, or give the stored result of the very same cell.
+    """Run one cell in this process, or give the stored result of the very same cell. What it prints goes to its log.
 
     ``dataset`` is ``NAME`` or ``NAME/TASK``; ``method`` a row such as ``late-fusion`` or ``unimodal[image]``;
     ``overrides`` are ``{"fusion.rank": 8, "training.epochs": 5}``; ``precision`` is ``fp32``, or ``bf16`` for
@@ -67,7 +68,7 @@ def run(
         raise
     except DataError:
         stored = None  # execute puts it aside
-    result = execute(request)
+    [(_, result)] = SerialExecutor().run([cell], execute, lambda *point: None, wait=True)
     assert result is not None, "execute waits for the cell's lock"
     cached = stored is not None and stored.status == "ok"
     return RunResult(**result.model_dump(), path=str(cell.folder), cached=cached)

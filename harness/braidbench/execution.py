@@ -111,7 +111,7 @@ def _attempt(found: Registry, cell: Cell, reporter: Reporter) -> Result:
         return deterministically(lambda record: _run(found, cell, started, reporter, record), cell.request.threads)
     except StorageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A cell's failure is a row of the table, whatever a plugin raised.
         return failure(cell, started, kind_of(error), reason_of(error), traceback.format_exc())
 
@@ -321,7 +321,7 @@ def _with_robustness(found: Registry, cell: Cell, stored: Result, reporter: Repo
         return deterministically(lambda record: _measured(found, cell, stored, reporter, record), cell.request.threads)
     except StorageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         logging.getLogger(__name__).error("%s", traceback.format_exc())
         return _keep(cell, with_failed_curves(found, cell, stored, kind_of(error), reason_of(error)))
 
@@ -393,6 +393,8 @@ def ended(cell: Cell, started: str, kind: FailureKind, reason: str, log: str, st
     failed one; without one the cell is a failed row."""
     try:
         stored = Store(cell.request.results).load(cell.folder)
+    except NewerVersionError:
+        return failure(cell, started, kind, reason, log)
     except DataError:
         stored = None
     if stored is None or stored.status != "ok":

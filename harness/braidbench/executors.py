@@ -1,29 +1,58 @@
 """Where cells run: one after the other in this process, or each in a process of its own.
 
 An executor is built with ``(jobs)``. ``run(cells, execute, progress)`` yields ``(cell, result)`` as each ends; the
-result is None when another run holds the cell. A stranger's executor keeps the same contract.
+result is None when another run holds the cell. It may call ``progress(cell, 0, epochs, nan)`` when a cell starts. A
+stranger's executor keeps the same contract.
+
+Whatever a cell's code prints goes to the end of the cell's ``log.txt``, and whatever it raises becomes a failed row.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
+from typing import Any, Literal
 
+from braidbench.capture import capture, captured, flush
 from braidbench.cell import Cell, Request
 from braidbench.errors import StorageError, UsageError
 from braidbench.execution import Reporter, Stage, ended
+from braidbench.failures import kind_of, reason_of
+from braidbench.interruption import held
 from braidbench.results import FailureKind, Result, parse
 
 Progress = Callable[[Cell, int, int, float], None]
 Execute = Callable[..., Result | None]
+
+LOG = "log.txt"
+
+PATIENCE = 5.0
+"""Seconds that a child has to end by itself once it was told to."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class _Begun:
+    cell: Cell
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    stage: Stage | None = None
+    """What it is measuring now: a corruption and a modality."""
+
+    def enter(self, corruption: str, modality: str) -> None:
+        self.stage = (corruption, modality)
 
 
 class SerialExecutor:
@@ -37,26 +66,47 @@ class SerialExecutor:
         self, cells: Sequence[Cell], execute: Execute, progress: Progress, wait: bool = False
     ) -> Iterator[tuple[Cell, Result | None]]:
         for cell in cells:
-            yield cell, execute(cell.request, Reporter(lambda *point, cell=cell: progress(cell, *point)), wait)
+            begun = _Begun(cell)
+            progress(cell, 0, cell.recipe.training.epochs, math.nan)
+            reporter = Reporter(epoch=lambda *point, cell=cell: progress(cell, *point), stage=begun.enter)
+            with captured(cell.folder / LOG):
+                kind, value = _attempt(execute, cell.request, reporter, wait)
+            yield cell, _lost(begun, *value) if kind == "failed" else value
+
+
+def _attempt(
+    execute: Execute, request: Request, reporter: Reporter, wait: bool
+) -> tuple[Literal["result", "failed"], Any]:
+    """``("result", result)``, or ``("failed", (kind, reason))`` for what ``execute`` has let through: a component that
+    exits, or that breaks before the cell begins. Only the disk's and the user's say goes through here too."""
+    try:
+        return "result", execute(request, reporter, wait)
+    except StorageError:
+        raise
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        return "failed", (kind_of(error), reason_of(error))
 
 
 @dataclass
-class _Child:
-    cell: Cell
-    process: Any
-    pipe: multiprocessing.connection.Connection
-    deadline: float
-    kills_before: int
-    started: str
-    stage: Stage | None = None
-    """What it is measuring now: a corruption and a modality."""
+class _Child(_Begun):
+    process: Any = None
+    pipe: Any = None
+    """What the child says, to read."""
+    deadline: float = math.inf
+    kills_before: int = 0
+    starting: threading.Thread | None = None
+    error: BaseException | None = None
+    """Why it could not be started."""
+    unwanted: bool = False
+    """Whether the run has ended before it was started."""
 
 
 class ProcessExecutor:
     """Up to ``jobs`` cells side by side, each in a process of its own.
 
     A cell that crashes, runs out of memory or out of time is one failed row; its siblings go on. Processes are forked
-    from a server that has imported torch once. What a cell prints goes to the end of its ``log.txt``.
+    from a server that has imported torch once. They end with this process, however it ends.
     """
 
     def __init__(self, jobs: int = 1) -> None:
@@ -71,35 +121,43 @@ class ProcessExecutor:
     ) -> Iterator[tuple[Cell, Result | None]]:
         waiting = list(reversed(cells))
         running: list[_Child] = []
+        whole = False
         try:
             while waiting or running:
                 while waiting and len(running) < self.jobs:
-                    running.append(self._start(waiting.pop(), execute, wait))
-                for child in self._ready(running):
+                    cell = waiting.pop()
+                    progress(cell, 0, cell.recipe.training.epochs, math.nan)
+                    self._start(cell, execute, wait, running)
+                    if running[-1].error is not None:
+                        child = running.pop()
+                        reason = f"its process could not be started: {type(child.error).__name__}: {child.error}"
+                        yield child.cell, _lost(child, "crash", reason)
+                for child in self._ready(running) if running else []:
                     ended, result = self._read(child, progress)
                     if ended:
                         running.remove(child)
                         yield child.cell, result
+            whole = True
         finally:
-            for child in running:
-                child.process.terminate()
-            for child in running:
-                child.process.join(10)
+            if not whole:
+                with held():
+                    _end(running)
 
-    def _start(self, cell: Cell, execute: Execute, wait: bool) -> _Child:
-        receive, send = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=_work, args=(send, execute, cell.request, cell.folder, wait), daemon=True)
-        process.start()
-        send.close()
+    def _start(self, cell: Cell, execute: Execute, wait: bool, running: list[_Child]) -> None:
+        """Add the cell's child to ``running``, with ``error`` if it could not be started."""
         limit = cell.request.timeout
-        return _Child(
-            cell=cell,
-            process=process,
-            pipe=receive,
-            deadline=time.monotonic() + limit if limit else float("inf"),
-            kills_before=_oom_kills(),
-            started=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        with held():
+            receive, send = self.context.Pipe(duplex=False)
+            arguments = (send, execute, cell.request, cell.folder, wait)
+            process = self.context.Process(target=_work, args=arguments, daemon=True)
+            child = _Child(cell, process=process, pipe=receive, kills_before=_oom_kills())
+            # A thread of its own, because this takes as long as the server's imports: an interruption of this thread
+            # comes through at once, and none can tear what is said to the server and leave a half-started child.
+            child.starting = threading.Thread(target=_launch, args=(child, send), daemon=True)
+            running.append(child)
+            child.starting.start()
+        child.starting.join()
+        child.deadline = time.monotonic() + limit if limit else math.inf
 
     @staticmethod
     def _ready(running: list[_Child]) -> list[_Child]:
@@ -118,41 +176,160 @@ class ProcessExecutor:
         try:
             kind, value = child.pipe.recv()
         except (EOFError, OSError):
-            child.process.join()
+            _join(child)
+            if child.process.exitcode in (-signal.SIGTERM, 255):
+                # It may be that everybody here was told to end; then this process hears of it about now.
+                time.sleep(0.2)
             return True, _lost(child, *_cause(child))
         if kind == "progress":
             progress(child.cell, *value)
             return False, None
         if kind == "stage":
-            child.stage = value
+            child.enter(*value)
             return False, None
-        child.process.join()
+        _join(child)
         if kind == "storage":
             raise StorageError(value)
+        if kind == "failed":
+            return True, _lost(child, *value)
         return True, None if value is None else parse(value, "the cell's process")
 
 
-def _work(pipe: Any, execute: Execute, request: Request, folder: Any, wait: bool) -> None:
-    """The child's life: run one cell, send what it says."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+def _launch(child: _Child, send: Any) -> None:
+    """Start a child's process, and first the server that forks it, deaf to the terminal's Ctrl-C from its first
+    instruction: whoever handles that here ends the children."""
     try:
-        reporter = Reporter(
-            epoch=lambda *point: pipe.send(("progress", point)), stage=lambda *stage: pipe.send(("stage", stage))
-        )
-        result = execute(request, reporter, wait)
-    except StorageError as error:
-        pipe.send(("storage", str(error)))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    else:
-        pipe.send(("result", None if result is None else result.model_dump_json()))
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        with _variable("PYTHONWARNINGS", "ignore:resource_tracker"):
+            # It would otherwise complain of the semaphores of a child that was killed; it removes them in any case.
+            resource_tracker.ensure_running()
+        # The tracker's start has let them through again.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            child.process.start()
+        except (EOFError, ConnectionError):
+            # The server was killed, by somebody short of memory perhaps; another try starts another one.
+            if child.unwanted:
+                raise
+            child.process.start()
+    except BaseException as error:
+        child.error = error
+    finally:
+        send.close()
 
 
-def _lost(child: _Child, kind: FailureKind, reason: str) -> Result:
+@contextlib.contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """``value`` at the end of the comma-separated environment variable, in the block."""
+    before = os.environ.get(name)
+    os.environ[name] = f"{before},{value}" if before else value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _join(child: _Child) -> None:
+    """Wait for a child that has said its last word; threads that its cell's code has left do not hold us up."""
+    child.process.join(PATIENCE)
+    if child.process.exitcode is None:
+        child.process.kill()
+        child.process.join()
+
+
+def _end(running: list[_Child]) -> None:
+    """End all children, those that have started and those that are about to, and the server."""
+    started = [child for child in running if child.process.pid is not None]
+    for child in started:
+        child.process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for child in started:
+        child.process.join(max(0.0, deadline - time.monotonic()))
+        if child.process.exitcode is None:
+            child.process.kill()
+            child.process.join(1.0)
+    for child in running:
+        child.unwanted = True
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        # The server may be importing still, and would go on with that on its own for seconds. It holds nothing.
+        server = getattr(forkserver._forkserver, "_forkserver_pid", None)
+        if server is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server, signal.SIGKILL)
+        if time.monotonic() > deadline or not any(c.starting is not None and c.starting.is_alive() for c in running):
+            break
+        time.sleep(0.01)
+    for child in running:
+        if child not in started and child.process.pid is not None:
+            # Forked at the last moment: it has no parent any more that could tell us of its end.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.process.pid, signal.SIGKILL)
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
+
+
+class _Ended(BaseException):
+    """The child is to end and to leave everything as it is: told so, or because nobody listens any more."""
+
+
+def _work(pipe: Any, execute: Execute, request: Request, folder: Path, wait: bool) -> None:
+    """The child's life: run one cell, send what it says."""
+    capture(folder / LOG)
+    # Ctrl-C is for the parent, which ends its children by SIGTERM; what they start ignores it as well.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        threading.Thread(target=_watch, daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        try:
+            reporter = Reporter(
+                epoch=lambda *point: _send(pipe, ("progress", point)),
+                stage=lambda *stage: _send(pipe, ("stage", stage)),
+            )
+            kind, value = _attempt(execute, request, reporter, wait)
+        except StorageError as error:
+            _send(pipe, ("storage", str(error)))
+        else:
+            flush()
+            _send(pipe, (kind, value.model_dump_json() if isinstance(value, Result) else value))
+    except _Ended:
+        # By the very signal, so that a parent that has not sent it sees what has happened.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _send(pipe: Any, message: Any) -> None:
+    try:
+        pipe.send(message)
+    except OSError:
+        raise _Ended from None
+
+
+def _stop(number: int, frame: Any) -> None:
+    # Once is enough: what unwinds removes half-written files.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Ended
+
+
+def _watch() -> None:
+    """End this process when its parent has gone, which is told by a pipe that only the parent holds."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# --- rows of cells that could not say their own end -------------------------------------------------------------------
+
+
+def _lost(child: _Begun, kind: FailureKind, reason: str) -> Result:
     """A cell whose process is gone, as a stored failure."""
     try:
         log = (child.cell.folder / "log.txt").read_text(errors="replace")

@@ -127,13 +127,15 @@ def flatten(tables: Mapping[str, Any], at: str = "") -> dict[str, Any]:
 def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool, prepare: bool = True) -> Plan:
     """Resolve every request before anything runs.
 
-    ``lenient`` (a plan file, several datasets): a method that cannot serve a dataset, or a dataset that is not here, is
-    skipped with its reason. Otherwise that is raised. Unknown names and parameters are raised either way. Of requests
-    for one cell there is one, with robustness if any asks for it. With ``prepare`` the datasets are prepared now;
-    without, nothing is written.
+    A method that cannot serve a dataset is skipped with its reason, and so is, if ``lenient`` (a plan file, several
+    datasets), a dataset or a package that is not here. Otherwise that is raised, and if no method at all can serve,
+    why the first one cannot. Unknown names and parameters are raised either way. Of requests for one cell there is
+    one, with robustness if any asks for it. With ``prepare`` the datasets are prepared now; without, nothing is
+    written.
     """
     plan = Plan()
     unavailable: dict[str, DataError | MissingPackageError] = {}
+    unserved: list[CannotServeError] = []
     known: dict[str, Planned] = {}
     for request in wanted:
         dataset, task = find_task(registry, request.dataset)
@@ -141,15 +143,19 @@ def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool, p
             recipe = resolve(registry, request.dataset, request.row, request.overrides)
             if dataset.name in unavailable:
                 raise unavailable[dataset.name]
-            cell = make_cell(request, recipe)
-            if prepare:
-                # Data that cannot be prepared is found before anything runs.
-                _ = cell.prepared
-        except (CannotServeError, DataError, MissingPackageError) as error:
-            if not lenient:
-                raise
-            if not isinstance(error, CannotServeError):
+            try:
+                cell = make_cell(request, recipe)
+                if prepare:
+                    # Data that cannot be prepared is found before anything runs.
+                    _ = cell.prepared
+            except (DataError, MissingPackageError) as error:
                 unavailable[dataset.name] = error
+                raise
+        except (CannotServeError, DataError, MissingPackageError) as error:
+            if isinstance(error, CannotServeError):
+                unserved.append(error)
+            elif not lenient:
+                raise
             row = skipped(request, dataset.name, task.name, str(error))
             plan.cells.append(Planned(request, dataset.name, task.name, "skipped", result=row))
             continue
@@ -162,6 +168,8 @@ def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool, p
         cell = replace(cell, request=request)
         known[cell.id] = _planned(registry, plan, request, cell)
         plan.cells.append(known[cell.id])
+    if not lenient and unserved and len(unserved) == len(plan.cells):
+        raise unserved[0]
     _estimate(plan)
     return plan
 

@@ -81,8 +81,9 @@ def test_the_core_names_no_plugin(path):
 
 
 LAYERS = [
-    {"errors", "paths"},
+    {"errors", "paths", "interruption"},
     {"specs", "files", "sources"},
+    {"capture"},
     {"hookspecs", "results"},
     {"registry"},
     {"preparation", "environment", "store", "stats", "measurements", "determinism", "failures"},
@@ -94,6 +95,7 @@ LAYERS = [
     {"assembly", "cell"},
     {"execution"},
     {"executors", "worker", "plan", "trained"},
+    {"capacity"},
     {"api"},
     {"testing", "cli", "builtin"},
 ]

@@ -61,6 +61,47 @@ def test_kill_9_in_the_middle_then_the_same_command_ends_with_the_same_bits(cli,
     assert not list(tmp_path.glob("killed/*/checkpoint.pt"))
 
 
+def test_the_cells_of_a_driver_that_is_killed_end_at_once_and_none_of_them_has_failed(cli, tmp_path):
+    command = (*SLOW, "--seeds", "3", "--jobs", "2")
+    run = cli.start(*command)
+    wait_for(lambda: len(list(tmp_path.glob("results/*/checkpoint.pt"))) >= 2)
+    children = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True).stdout.split()
+    children += subprocess.run(["pgrep", "-P", ",".join(children)], capture_output=True, text=True).stdout.split()
+    assert len(children) >= 4, "a tracker, a server, and two cells"
+    run.kill()
+    run.wait()
+
+    def alive() -> list[str]:
+        states = subprocess.run(["ps", "-o", "stat=", "-p", ",".join(children)], capture_output=True, text=True).stdout
+        return [state for state in states.split() if not state.startswith("Z")]
+
+    wait_for(lambda: not alive(), 5)
+    _, stderr = run.communicate()
+    assert "Traceback" not in stderr
+    assert not list(tmp_path.glob("results/*/result.json")), "nothing that has not happened is stored"
+    assert not list(tmp_path.glob("results/*/.*.tmp"))
+    assert "Error" not in "".join(path.read_text() for path in tmp_path.glob("results/*/log.txt"))
+    again = cli(*command, "--json")
+    assert again.returncode == 0, again.stderr
+    assert [row["status"] for row in json.loads(again.stdout)] == ["ok"] * 3
+    resumed = [json.loads(path.read_text())["resumed_at"] for path in tmp_path.glob("results/*/history.json")]
+    assert sum(at is not None for at in resumed) >= 2, "they go on from their checkpoints"
+
+
+def test_a_cell_whose_process_somebody_ends_is_a_failed_row_and_its_siblings_go_on(cli, tmp_path):
+    run = cli.start(*SLOW, "--seeds", "2", "--jobs", "2", "--json")
+    wait_for(lambda: len(list(tmp_path.glob("results/*/checkpoint.pt"))) >= 2)
+    server = subprocess.run(["pgrep", "-P", str(run.pid)], capture_output=True, text=True).stdout.split()
+    cells = subprocess.run(["pgrep", "-P", ",".join(server)], capture_output=True, text=True).stdout.split()
+    os.kill(int(cells[0]), signal.SIGTERM)
+    stdout, stderr = run.communicate(timeout=120)
+    assert run.returncode == 1, stderr
+    rows = json.loads(stdout)
+    assert sorted(row["status"] for row in rows) == ["failed", "ok"]
+    [reason] = [row["reason"] for row in rows if row["status"] == "failed"]
+    assert reason == "the process was ended by SIGTERM"
+
+
 def test_a_damaged_checkpoint_costs_time_and_nothing_else(cli, tmp_path):
     assert cli(*SLOW, "--results", "whole").returncode == 0
     run = cli.start(*SLOW, "--results", "killed")

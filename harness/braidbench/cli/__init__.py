@@ -26,6 +26,25 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    from braidbench.cli.app import run
+    # Not even the import of what handles Ctrl-C is a place for it. (signal itself imports more than all of this.)
+    import _signal  # type: ignore[import-not-found]
 
-    run(arguments)
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT, _signal.SIGTERM))
+    from braidbench import interruption
+    from braidbench.capture import fill_standard_streams
+
+    interruption.install()
+    fill_standard_streams()
+    code: str | int | None = 0
+    try:
+        interruption.listen()
+        from braidbench.cli.app import run
+
+        run(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        # An interruption, whatever it has become on its way; anything else is a fault of ours and shown.
+        if interruption.received() is None:
+            raise
+    sys.exit(interruption.end(code if isinstance(code, int) else 0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ _OPTIONS = [
         "--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
         help="bf16 runs everything of a cell under autocast; such rows stand apart.",
     ),
-    click.option("--jobs", "-j", type=int, metavar="N", help="Cells side by side.  [default: one a core]"),
+    click.option("--jobs", "-j", type=int, metavar="N", help="Cells side by side.  [default: what fits]"),
     click.option("--threads", type=int, default=1, show_default=True, help="Threads a cell; they change last bits."),
     click.option("--timeout", type=float, metavar="SECONDS", help="Longest time of one cell."),
     click.option("--executor", metavar="NAME", help="Where cells run.  [default: process if there are several]"),
@@ -50,6 +52,7 @@ def _plan(what: tuple[str, ...], o: dict[str, Any], prepare: bool = True) -> tup
     from braidbench.registry import registry
 
     found = registry()
+    _check_executor(found, o)
     if o["only_seed"] is not None and o["seeds"] is not None:
         raise UsageError("give --seed N (one seed) or --seeds N (the seeds 0 to N-1), not both")
     _check_device(o["device"])
@@ -79,26 +82,67 @@ def _check_device(device: str) -> None:
             raise UsageError("--device cuda: torch sees no CUDA device here; use --device auto or cpu")
 
 
-def _jobs(o: dict[str, Any], cells: int) -> tuple[str, int]:
-    """(executor, jobs): a process a cell where there are several, as many as cores, one where there is a GPU."""
-    jobs = o["jobs"]
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs}: give 1 or more")
-    if jobs is None:
-        from torch import cuda
+def _executor(o: dict[str, Any]) -> str | None:
+    """The executor's name, if it does not depend on how many cells there are to run."""
+    if o["executor"] is not None:
+        return str(o["executor"])
+    if "LOCAL_RANK" in os.environ:
+        # A distributed launch has spread this very process already.
+        return "serial"
+    return "process" if o["timeout"] is not None else None
 
-        on_gpu = o["device"] != "cpu" and cuda.is_available()
-        jobs = 1 if on_gpu or o["executor"] == "serial" else max(1, min(len(os.sched_getaffinity(0)), cells))
-    distributed = "LOCAL_RANK" in os.environ
-    several = (cells > 1 or o["timeout"] is not None) and not distributed
-    return o["executor"] or ("process" if several else "serial"), jobs if several or o["executor"] else 1
+
+def _check_executor(found: Any, o: dict[str, Any]) -> None:
+    """Refuse, before anything is looked at, what the executor cannot do."""
+    timeout, name = o["timeout"], _executor(o)
+    if o["jobs"] is not None and o["jobs"] < 1:
+        raise UsageError(f"--jobs {o['jobs']}: give 1 or more")
+    if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
+        raise UsageError(f"--timeout {timeout:g}: give a number of seconds above 0")
+    if name is None:
+        return
+    spec = found.find("executors", name).spec
+    if timeout is not None and not spec.timeouts:
+        able = [f"--executor {each.spec.name}" for each in found.all("executors") if each.spec.timeouts]
+        instead = f"use {' or '.join(able)}" if able else "leave it out"
+        if o["executor"] is None:
+            instead = "leave it out in a distributed launch, or launch one process and " + instead
+        raise UsageError(f"--timeout: the executor {spec.name!r} cannot stop a cell; {instead}")
+
+
+def _jobs(o: dict[str, Any], plan: Any) -> tuple[str, int]:
+    """(executor, jobs): a process a cell where there are several, and as many at once as fit."""
+    cells = len(plan.of("to run"))
+    name = _executor(o) or ("process" if cells > 1 else "serial")
+    if o["jobs"] is not None:
+        return name, o["jobs"] if name != "serial" or o["executor"] else 1
+    if name == "serial" or cells < 2:
+        return name, 1
+    from torch import cuda
+
+    from braidbench import capacity
+
+    on_device = o["device"] != "cpu" and cuda.is_available()
+    return name, capacity.jobs(capacity.demands(plan, on_device), capacity.machine(on_device), o["threads"])
+
+
+def _skips(plan: Any) -> list[str]:
+    """``12 skipped: fusion 'x' needs … (digits, cohort)``, a line a reason."""
+    groups: dict[str, list[Any]] = {}
+    for planned in plan.of("skipped"):
+        groups.setdefault(planned.result.reason, []).append(planned)
+    return [
+        f"{len(group)} skipped: {reason} ({', '.join(dict.fromkeys(planned.dataset for planned in group))})"
+        for reason, group in groups.items()
+    ]
 
 
 @click.command(no_args_is_help=True)
 @click.argument("what", nargs=-1, required=True, metavar="DATASET[/TASK] METHOD… | PLAN.toml…")
 @_with_options
 def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Train and score METHODs on a DATASET, or run plan files. What is done already is not done again.
+    """Train and score METHODs on a DATASET, or run plan files. What is done already is not done again; a method that
+    cannot serve the dataset is skipped with its reason, and the others run.
 
     \b
     braidbench run digits late-fusion
@@ -107,23 +151,31 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     braidbench run plan.toml --jobs 2
     """
     from braidbench.cli.progress import Progress
+    from braidbench.cli.talk import say
     from braidbench.environment import is_main_process
     from braidbench.plan import run_plan
 
-    found, plan = _plan(what, options)
-    for sentence in plan.notes:
-        click.echo(f"warning: {sentence}", err=True)
-    prepared = {p.cell.prepared.spec.name: p.cell.prepared for p in plan.cells if p.cell}
-    for name, data in prepared.items():
-        for sentence in data.deviations:
-            click.echo(f"warning: dataset {name!r}: {sentence}; its results say so", err=True)
-    executor, jobs = _jobs(options, len(plan.of("to run")))
     rows = []
-    with Progress(plan) as progress:
-        for planned, result in run_plan(found, plan, executor, jobs, progress.epoch):
-            progress.done(planned, result)
-            folder = str(planned.cell.folder) if planned.cell else None
-            rows.append((planned, {**result.model_dump(), "path": folder, "cached": planned.state == "cached"}))
+    with Progress() as progress:
+        found, plan = _plan(what, options)
+        skips = _skips(plan)
+        prepared = {p.cell.prepared.spec.name: p.cell.prepared for p in plan.cells if p.cell}
+        for sentence in plan.notes:
+            progress.say(f"warning: {sentence}")
+        for name, data in prepared.items():
+            for sentence in data.deviations:
+                progress.say(f"warning: dataset {name!r}: {sentence}; its results say so")
+        for sentence in skips:
+            progress.say(sentence)
+        executor, jobs = _jobs(options, plan)
+        progress.begin(plan, jobs)
+        ended: Any = run_plan(found, plan, executor, jobs, progress.epoch)
+        # Closed here, not by the garbage collector: that is what ends the children of an interrupted run.
+        with contextlib.closing(ended):
+            for planned, result in ended:
+                progress.done(planned, result)
+                folder = str(planned.cell.folder) if planned.cell else None
+                rows.append((planned, {**result.model_dump(), "path": folder, "cached": planned.state == "cached"}))
     order = {id(planned): place for place, planned in enumerate(plan.cells)}
     rows.sort(key=lambda row: order[id(row[0])])
     if not is_main_process():
@@ -134,6 +186,8 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
         from braidbench.cli.show import print_results
 
         print_results([row for _, row in rows])
+        for sentence in skips:
+            say(sentence)
     failed = sum(row["status"] == "failed" for _, row in rows)
     if failed:
         raise click.exceptions.Exit(1)
@@ -151,7 +205,7 @@ def plan(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     for sentence in made.notes:
         click.echo(f"warning: {sentence}", err=True)
     todo = made.of("to run")
-    _, jobs = _jobs(options, len(todo))
+    _, jobs = _jobs(options, made)
     rows = [
         {
             "cell": planned.cell.id if planned.cell else None,
@@ -169,8 +223,10 @@ def plan(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     for row in rows:
-        note = f"  {row['reason']}" if row["reason"] else ""
-        click.echo(f"{row['state']:<8} {row['dataset']}/{row['task']} {row['method']} seed {row['seed']}{note}")
+        if row["state"] != "skipped":
+            click.echo(f"{row['state']:<8} {row['dataset']}/{row['task']} {row['method']} seed {row['seed']}")
+    for sentence in _skips(made):
+        click.echo(sentence)
     cached, left_out = len(made.of("cached")), len(made.of("skipped"))
     click.echo(
         f"{count(len(rows), 'cell')}: {cached} cached, {len(todo)} to run, {left_out} skipped"

@@ -6,22 +6,23 @@ from typing import Any
 
 import click
 
+from braidbench.cli.talk import say
+
 
 def print_results(rows: list[dict[str, Any]]) -> None:
-    """One line a cell: what it is, its scores, where it lies."""
+    """One line a cell that ran: what it is, its scores, where it lies. Skipped cells are counted."""
     for row in rows:
         name = f"{row['dataset']}/{row['task']} {row['method']} seed {row['seed']}"
         if row["status"] == "ok":
             text = "  ".join(f"{metric} {format_score(value)}" for metric, value in row["scores"].items())
             click.echo(f"{row['cell'][:12]}  {name:<48} {text}{'  (cached)' if row['cached'] else ''}")
-        else:
-            click.echo(f"{row['cell'][:12]}  {name:<48} {row['status']}: {row['reason']}")
+        elif row["status"] == "failed":
+            click.echo(f"{row['cell'][:12]}  {name:<48} failed: {row['reason']}")
     counts = {status: sum(row["status"] == status for row in rows) for status in ("ok", "failed", "skipped")}
     cached = sum(row["cached"] for row in rows)
-    click.echo(
+    say(
         f"{count(len(rows), 'cell')}: {counts['ok']} ok ({cached} cached), {counts['failed']} failed, "
-        f"{counts['skipped']} skipped",
-        err=True,
+        f"{counts['skipped']} skipped"
     )
 
 
