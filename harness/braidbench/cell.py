@@ -201,7 +201,7 @@ def _run(found: Registry, cell: Cell, started: str, progress: Callable[[int, int
         peak_host_bytes=peak[0],
         peak_device_bytes=peak[1],
     )
-    files = _write_files(cell, model, prediction, target, settings.history) if is_main_process() else {}
+    files = _write_files(cell, model, prediction, target, settings.history, raw.ids) if is_main_process() else {}
     result = Result(
         **_common(cell, started),
         status="ok",
@@ -263,12 +263,12 @@ def build(recipe: Recipe) -> tuple[Any, Any]:
     return model, objective
 
 
-def _write_files(cell: Cell, model: Any, prediction: Any, target: Any, history: Any) -> dict[str, str]:
+def _write_files(cell: Cell, model: Any, prediction: Any, target: Any, history: Any, ids: Any = None) -> dict[str, str]:
     from safetensors.torch import save
 
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     write_bytes(cell.folder / WEIGHTS, save(weights))
-    write_bytes(cell.folder / "predictions.parquet", predictions_parquet(prediction, target))
+    write_bytes(cell.folder / "predictions.parquet", predictions_parquet(prediction, target, ids))
     write_text(
         cell.folder / "history.json",
         json.dumps({"epochs": history.epochs, "best": history.best, "resumed_at": history.resumed_at}),
@@ -277,8 +277,9 @@ def _write_files(cell: Cell, model: Any, prediction: Any, target: Any, history: 
     return {name: sha256_file(cell.folder / name) for name in names}
 
 
-def predictions_parquet(prediction: Any, target: Any) -> bytes:
-    """Columns index (row of the test split), prediction (list of float32), target (integer, or list of float32)."""
+def predictions_parquet(prediction: Any, target: Any, ids: tuple[str, ...] | None = None) -> bytes:
+    """Columns index (row of the test split), prediction (list of float32), target (integer, or list of float32), and id
+    where the dataset names its samples."""
     import io
 
     import pyarrow as pa
@@ -288,6 +289,7 @@ def predictions_parquet(prediction: Any, target: Any) -> bytes:
     table = pa.table(
         {
             "index": pa.array(range(len(target)), pa.int64()),
+            **({} if ids is None else {"id": pa.array(ids, pa.string())}),
             "prediction": pa.array(list(prediction), pa.list_(pa.float32())),
             "target": pa.array(target) if integers else pa.array(list(target), pa.list_(pa.float32())),
         }
