@@ -5,13 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_preparation import raw, toy
 
 from braidbench import preparation
 from braidbench.data import open_split
 from braidbench.errors import DataError
 from braidbench.preparation import prepare
+from braidbench.registry import registry
 from braidbench.trained import without
+
+
+def toy():
+    return registry().find("datasets", "toy/pair").spec
+
+
+def raw():
+    from braid_toy.data import load
+
+    return load({})
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +71,7 @@ def test_ids_come_back_and_a_removed_modality_is_unobserved(monkeypatch):
             columns["id"] = [f"{name}{row}" for row in range(len(columns["parity"]))]
 
     split = open_split(prepared(monkeypatch, change), "test", toy().tasks[0])
-    assert split.ids is not None and split.ids[:2] == ("test0", "test1")
+    assert split.ids[:2] == ("test0", "test1")
     gone = without(split, "vector", split)
     assert not gone.columns["vector"].all().any(), "values and mask are 0"
     assert gone.ids == split.ids
