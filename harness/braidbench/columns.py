@@ -155,7 +155,7 @@ def _plain(at: str, value: Any, masked: bool = False) -> Any:
         if not hidden.any():
             value = value.data
         elif masked and value.dtype.kind in "fiub":
-            value = value.astype(np.float64).filled(np.nan)
+            value = np.where(hidden, np.nan, value.data.astype(np.float64))
         else:
             place = ", ".join(str(int(i)) for i in np.argwhere(hidden)[0])
             raise DataError(
