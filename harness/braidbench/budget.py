@@ -40,7 +40,7 @@ class Metered(Split):
     """A split whose rows a meter counts where they are trained on, whoever's loop reads them."""
 
     def __init__(self, split: Split, meter: Meter) -> None:
-        super().__init__(split.columns, split.target, split.modalities, split.times)
+        super().__init__(split.columns, split.target, split.modalities, split.times, split.ids, split.masked)
         self.meter = meter
 
     def batch(self, index: Tensor) -> Batch:

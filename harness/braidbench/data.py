@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from braidbench.columns import has_ids
 from braidbench.errors import DataError, PluginError
 from braidbench.preparation import Prepared
 from braidbench.specs import Modality, Task
@@ -100,7 +101,8 @@ class Split:
     """One split for one task: the inputs of some modalities and the target.
 
     ``times[name]`` is (N, T, 2), the second at which each step starts and ends, of the modalities that declare it;
-    preprocessings read it, models do not.
+    preprocessings read it, models do not. ``ids`` are the samples' names, one a row, where the dataset gives any;
+    models do not see them. ``masked`` names the modalities whose second half of channels is the observation mask.
     """
 
     def __init__(
@@ -109,11 +111,15 @@ class Split:
         target: Tensor,
         modalities: tuple[Modality, ...],
         times: Mapping[str, Tensor] | None = None,
+        ids: tuple[str, ...] | None = None,
+        masked: frozenset[str] = frozenset(),
     ) -> None:
         self.columns = columns
         self.target = target
         self.modalities = modalities
         self.times = dict(times or {})
+        self.ids = ids
+        self.masked = masked
 
     def __len__(self) -> int:
         return len(self.target)
@@ -150,7 +156,7 @@ class Split:
         """The same rows with some of the modalities."""
         kept = tuple(m for m in self.modalities if m.name in names)
         times = {name: spans for name, spans in self.times.items() if name in names}
-        return Split({m.name: self.columns[m.name] for m in kept}, self.target, kept, times)
+        return Split({m.name: self.columns[m.name] for m in kept}, self.target, kept, times, self.ids, self.masked)
 
     def with_input(self, name: str, values: Tensor) -> Split:
         """The same rows with another content of one modality; steps beyond a sequence's end are zero again."""
@@ -158,7 +164,8 @@ class Split:
         if lengths is not None:
             past = torch.arange(values.shape[1]) >= lengths[:, None]
             values = values.masked_fill(past.reshape(*past.shape, *(1,) * (values.ndim - 2)), 0.0)
-        return Split({**self.columns, name: Column.of(values, lengths)}, self.target, self.modalities, self.times)
+        columns = {**self.columns, name: Column.of(values, lengths)}
+        return Split(columns, self.target, self.modalities, self.times, self.ids, self.masked)
 
 
 _sealed_for: ContextVar[str | None] = ContextVar("sealed_for", default=None)
@@ -199,7 +206,11 @@ def open_split(prepared: Prepared, split: str, task: Task, modalities: tuple[str
     chosen = tuple(m.prepared for m in prepared.spec.modalities if modalities is None or m.name in modalities)
     columns = {modality.name: _column(modality, table.column(modality.name)) for modality in chosen}
     times = {m.name: _ragged((2,), table.column(f"{m.name}:times")).all() for m in chosen if m.times}
-    return Split(columns, _target(task, table.column(f"target:{task.name}")), chosen, times)
+    declared = prepared.spec.modalities
+    named = "id" in table.column_names and has_ids(prepared.spec)
+    ids = tuple(table.column("id").to_pylist()) if named else None
+    masked = frozenset(m.name for m in declared if m.missing == "mask" and m.name in columns)
+    return Split(columns, _target(task, table.column(f"target:{task.name}")), chosen, times, ids, masked)
 
 
 def _column(modality: Modality, chunked: Any) -> Column:

@@ -172,7 +172,8 @@ def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: 
         )
 
     with computing_in(request.precision, device):
-        test = before(open_split(cell.prepared, "test", recipe.task, names))
+        raw = open_split(cell.prepared, "test", recipe.task, names)
+        test = before(raw)
         prediction, target = predict(model, test, recipe.task, batch_size)
         scored = score(recipe.metrics, prediction, target)
         valid_scores = score(recipe.metrics, *predict(model, valid, recipe.task, batch_size)).values
@@ -189,7 +190,11 @@ def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: 
         peak_host_bytes=peak[0],
         peak_device_bytes=peak[1],
     )
-    files = _write_files(cell, model, predictions_parquet(prediction, target), history) if is_main_process() else {}
+    files = (
+        _write_files(cell, model, predictions_parquet(prediction, target, raw.ids), history)
+        if is_main_process()
+        else {}
+    )
     fields = common(cell, started)
     fields["deviations"] += [note for note in notes if note]
     accelerator.free_memory()
@@ -224,8 +229,9 @@ def _put(path: Path, content: bytes) -> None:
     write_bytes(path, content)
 
 
-def predictions_parquet(prediction: Any, target: Any) -> bytes:
-    """Columns index (row of the test split), prediction (list of float32), target (integer, or list of float32)."""
+def predictions_parquet(prediction: Any, target: Any, ids: tuple[str, ...] | None = None) -> bytes:
+    """Columns index (row of the test split), prediction (list of float32), target (integer, or list of float32), and id
+    where the dataset names its samples."""
     import io
 
     import pyarrow as pa
@@ -235,6 +241,7 @@ def predictions_parquet(prediction: Any, target: Any) -> bytes:
     table = pa.table(
         {
             "index": pa.array(range(len(target)), pa.int64()),
+            **({} if ids is None else {"id": pa.array(ids, pa.string())}),
             "prediction": pa.array(list(prediction), pa.list_(pa.float32())),
             "target": pa.array(target) if integers else pa.array(list(target), pa.list_(pa.float32())),
         }
@@ -296,10 +303,11 @@ def _predictions_again(cell: Cell) -> bytes:
 
     def again(record: Determinism) -> bytes:
         model, device = _restored(cell)
-        test = preprocessing(cell.recipe)(_test_split(cell))
+        raw = _test_split(cell)
+        test = preprocessing(cell.recipe)(raw)
         with computing_in(cell.request.precision, device):
             found = predict(model, test, cell.recipe.task, 4 * cell.recipe.training.batch_size)
-        return predictions_parquet(*found)
+        return predictions_parquet(*found, raw.ids)
 
     return deterministically(again, cell.request.threads)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from braidbench.columns import Array, Columns, has_ids, standard_splits
 from braidbench.errors import BraidbenchError, DataError, MissingPackageError
 from braidbench.files import sha256_file, sha256_json, storage, write_text
 from braidbench.paths import data_root
@@ -32,9 +32,6 @@ from braidbench.specs import SPLITS, Dataset, Modality, Task
 
 FORMAT = 1
 """Version of the prepared layout; raised when this module writes something else."""
-
-Array = NDArray[Any]
-Columns = dict[str, "Array | list[Array]"]
 
 
 @dataclass(frozen=True)
@@ -75,9 +72,18 @@ def _locate_official(spec: Dataset) -> dict[str, Path]:
     missing: list[str] = []
     for pattern in spec.files:
         hits = sorted(folder.glob(pattern)) if any(sign in pattern for sign in "*?[") else [folder / pattern]
+        for hit in hits:
+            if hit.exists() and not hit.is_file() and hit == folder / pattern:
+                kind = "a folder" if hit.is_dir() else "not a regular file"
+                raise DataError(f"dataset {spec.name!r}: {hit} is {kind}; a file of that name is due there")
         hits = [hit for hit in hits if hit.is_file()]
         if not hits:
             missing.append(pattern)
+        for hit in hits:
+            if hit.stat().st_size == 0:
+                raise DataError(f"dataset {spec.name!r}: {hit} is empty; get the file again from its publisher")
+            if not os.access(hit, os.R_OK):
+                raise DataError(f"dataset {spec.name!r}: {hit} cannot be read; its permissions forbid it")
         found |= {hit.relative_to(folder).as_posix(): hit for hit in hits}
     if missing:
         access = "access is restricted: " if spec.restricted else ""
@@ -245,12 +251,11 @@ def _load(spec: Dataset, files: Mapping[str, Path]) -> dict[str, Columns]:
             f"dataset {spec.name!r}: its files cannot be read ({type(error).__name__}: {error}); "
             f"check them against their publisher's: {', '.join(str(path) for path in files.values()) or 'none'}"
         ) from error
-    if set(splits) != set(SPLITS):
-        raise DataError(f"dataset {spec.name!r}: its loader gave the splits {sorted(splits)}, not train, valid, test")
-    for split, columns in splits.items():
+    found = standard_splits(spec, splits)
+    for split, columns in found.items():
         check_split(spec, split, columns)
-    check_disjoint(spec, splits)
-    return {name: splits[name] for name in SPLITS}
+    check_disjoint(spec, found)
+    return found
 
 
 def _rows(columns: Columns) -> int:
@@ -280,6 +285,15 @@ def check_split(spec: Dataset, split: str, columns: Columns) -> None:
             _check_times(where, modality, columns[modality.name], columns[f"{modality.name}:times"])
     for task in spec.tasks:
         _check_target(where, task, np.asarray(columns[task.target]))
+    if "id" in columns and has_ids(spec):
+        _check_ids(where, np.asarray(columns["id"]))
+
+
+def _check_ids(where: str, ids: Array) -> None:
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids.tolist()):
+        if first.setdefault(name, row) != row:
+            raise DataError(f"{where}, column 'id': {name!r} names both row {first[name]} and row {row}")
 
 
 def _check_modality(where: str, modality: Modality, column: Array | list[Array]) -> None:
@@ -300,7 +314,10 @@ def _check_modality(where: str, modality: Modality, column: Array | list[Array])
         if modality.length is not None and found[0] > modality.length:
             raise DataError(f"{at}: {found[0]} steps where at most {modality.length} are declared")
         if value.dtype.kind == "f":
-            bad = np.isinf(value) if modality.missing == "mask" else ~np.isfinite(value)
+            # An extended float may be finite and still be beyond float64, in which everything here is computed.
+            with np.errstate(over="ignore"):
+                wide = value.astype(np.float64) if value.dtype.itemsize > 8 else value
+            bad = np.isinf(wide) if modality.missing == "mask" else ~np.isfinite(wide)
             if bad.any():
                 place = tuple(int(i) for i in np.argwhere(bad)[0])
                 raise DataError(
@@ -312,14 +329,26 @@ def _check_modality(where: str, modality: Modality, column: Array | list[Array])
 def _check_times(where: str, modality: Modality, column: Array | list[Array], times: Array | list[Array]) -> None:
     for row, (value, spans) in enumerate(zip(column, times, strict=True)):
         at = f"{where}, modality {modality.name!r}, times of row {row}"
+        if np.asarray(spans).dtype.kind not in "fiu":
+            raise DataError(f"{at}: values of type {np.asarray(spans).dtype} are not seconds")
         if np.shape(spans) != (len(value), 2):
             raise DataError(f"{at}: shape {np.shape(spans)} where {(len(value), 2)} is due, a start and an end a step")
         if not np.isfinite(spans).all() or (np.asarray(spans)[:, 0] > np.asarray(spans)[:, 1]).any():
             raise DataError(f"{at}: a step does not end, or ends before it starts")
+        _single(at, np.asarray(spans))
 
 
 def _check_target(where: str, task: Task, target: Array) -> None:
     at = f"{where}, target {task.target!r}"
+    if target.dtype.kind not in "fiub":
+        remedy = "" if task.kind == "regression" else "; a class is its number, from 0"
+        raise DataError(f"{at}: values of type {target.dtype} are not numbers{remedy}")
+    if task.kind == "classification" and target.ndim == 1 and target.dtype.kind in "fb":
+        whole = np.isfinite(target) & (target == np.floor(target)) if target.dtype.kind == "f" else np.isfinite(target)
+        if not whole.all():
+            row = int(np.flatnonzero(~whole)[0])
+            raise DataError(f"{at}: row {row} is {target[row]}, not the number of a class")
+        target = target.astype(np.int64) if target.dtype.kind == "b" or np.abs(target).max() < 1 << 53 else target
     if task.kind == "classification":
         if target.ndim != 1 or target.dtype.kind not in "iu":
             raise DataError(f"{at}: expected (rows,) integers, got {target.dtype} of shape {target.shape}")
@@ -333,12 +362,35 @@ def _check_target(where: str, task: Task, target: Array) -> None:
             raise DataError(f"{at}: expected {task.width} numbers a row, got shape {target.shape}")
         if not np.isfinite(target).all():
             raise DataError(f"{at}: row {int(np.argwhere(~np.isfinite(target))[0][0])} is not finite")
+        _single(at, target)
+
+
+def _single(at: str, values: Array) -> Array:
+    """The values (rows, …) in float32. Raises DataError with the place of the first that float32 cannot hold."""
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    if not (fits := np.isfinite(found)).all():
+        place = tuple(int(i) for i in np.argwhere(~fits)[0])
+        raise DataError(f"{at}: {values[place]} at {_place(place)} is beyond float32, which holds up to 3.4e38")
+    return found
+
+
+def _place(place: tuple[int, ...], row: int | None = None) -> str:
+    """Where a value stands: in a column (rows, …), or in the array of one ``row``."""
+    first, rest = (place[0], place[1:]) if row is None else (row, place)
+    if not rest:
+        return f"row {first}"
+    return f"row {first}, column {rest[0] if len(rest) == 1 else rest}"
 
 
 def check_disjoint(spec: Dataset, splits: Mapping[str, Columns]) -> None:
     """No row's content, and no group, stands in two splits."""
     seen: dict[Any, str] = {}
     groups: dict[Any, str] = {}
+    ids: dict[str, str] = {}
+    named = [split for split in SPLITS if "id" in splits[split]]
+    if has_ids(spec) and 0 < len(named) < len(SPLITS):
+        raise DataError(f"dataset {spec.name!r}: split {named[0]!r} has a column 'id' and another split has none")
     for split in SPLITS:
         columns = splits[split]
         inputs = [columns[m.name] for m in spec.modalities]
@@ -352,6 +404,9 @@ def check_disjoint(spec: Dataset, splits: Mapping[str, Columns]) -> None:
         for group in np.unique(np.asarray(columns["group"])).tolist() if "group" in columns else ():
             if groups.setdefault(group, split) != split:
                 raise DataError(f"dataset {spec.name!r}: group {group!r} is in both {groups[group]!r} and {split!r}")
+        for name in np.asarray(columns["id"]).tolist() if "id" in columns and has_ids(spec) else ():
+            if ids.setdefault(name, split) != split:
+                raise DataError(f"dataset {spec.name!r}: id {name!r} is in both {ids[name]!r} and {split!r}")
 
 
 # --- normalising and writing ------------------------------------------------------------------------------------------
@@ -371,11 +426,22 @@ def _statistics(modality: Modality, column: Array | list[Array]) -> dict[str, li
     axes = (0, *range(2, flat.ndim))
     observed = ~np.isnan(flat)
     count = np.maximum(observed.sum(axis=axes), 1)
-    mean = np.where(observed, flat, 0.0).sum(axis=axes) / count
-    expand = mean.reshape(-1, *(1,) * (flat.ndim - 2))
-    variance = np.where(observed, (flat - expand) ** 2, 0.0).sum(axis=axes) / count
-    deviation = np.sqrt(variance)
+    mean, deviation = _moments(flat, observed, axes, count)
+    if not (np.isfinite(mean).all() and np.isfinite(deviation).all()):
+        # Sums and squares of values beyond 1e150 or so overflow: in units of the largest of each feature they do not.
+        largest = np.maximum(np.abs(np.where(observed, flat, 0.0)).max(axis=axes), 1.0)
+        scaled = flat / largest.reshape(-1, *(1,) * (flat.ndim - 2))
+        mean, deviation = (part * largest for part in _moments(scaled, observed, axes, count))
     return {"mean": mean.tolist(), "std": np.where(deviation > 1e-12, deviation, 1.0).tolist()}
+
+
+def _moments(flat: Array, observed: Array, axes: tuple[int, ...], count: Array) -> tuple[Array, Array]:
+    """Mean and deviation over ``axes`` of what was observed; not finite where they overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(observed, flat, 0.0).sum(axis=axes) / count
+        expand = mean.reshape(-1, *(1,) * (flat.ndim - 2))
+        variance = np.where(observed, (flat - expand) ** 2, 0.0).sum(axis=axes) / count
+        return mean, np.sqrt(variance)
 
 
 def transform(modality: Modality, value: Array, statistics: Mapping[str, list[float]] | None) -> Array:
@@ -388,11 +454,36 @@ def transform(modality: Modality, value: Array, statistics: Mapping[str, list[fl
     if statistics is not None:
         trailing = (1,) * (len(modality.shape) - 1)
         mean = np.asarray(statistics["mean"]).reshape(-1, *trailing)
-        result = (result - mean) / np.asarray(statistics["std"]).reshape(-1, *trailing)
+        with np.errstate(over="ignore"):
+            result = (result - mean) / np.asarray(statistics["std"]).reshape(-1, *trailing)
     if modality.missing == "mask":
         observed = ~np.isnan(result)
         result = np.concatenate([np.where(observed, result, 0.0), observed], axis=-1)
-    return result.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return result.astype(np.float32)
+
+
+def _transformed(
+    where: str, modality: Modality, value: Array, statistics: Mapping[str, list[float]] | None, row: int | None = None
+) -> Array:
+    """:func:`transform`, of which nothing may become infinite or wrap. ``row`` says that the array is one row's."""
+    at = f"{where}, modality {modality.name!r}"
+    with np.errstate(over="ignore"):
+        result = transform(modality, value, statistics)
+    if result.dtype.kind == "i":
+        wrong = value > np.iinfo(np.int64).max if value.dtype.kind == "u" else np.zeros(0, bool)
+        told = "is beyond int64, in which integers are kept"
+    else:
+        wrong = ~np.isfinite(result)
+        told = "is beyond float32, which holds up to 3.4e38"
+        if statistics is not None:
+            told = "is beyond float32 after normalising by the training split's mean and deviation"
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise DataError(
+            f"{at}: {value[place]} at {_place(place, row)} {told}; mark such values as missing, or scale them"
+        )
+    return result
 
 
 def _write_split(
@@ -401,17 +492,21 @@ def _write_split(
     import datasets
     import pyarrow as pa
 
+    where = f"dataset {spec.name!r}, split {folder.name!r}"
     fields: dict[str, Any] = {}
     for modality in spec.modalities:
         column = columns[modality.name]
         size = int(np.prod(modality.prepared.shape))
         if isinstance(column, list):
-            parts = [transform(modality, value, statistics[modality.name]).reshape(-1) for value in column]
+            parts = [
+                _transformed(where, modality, value, statistics[modality.name], row).reshape(-1)
+                for row, value in enumerate(column)
+            ]
             offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
             values = np.concatenate(parts)
             fields[modality.name] = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
         else:
-            values = transform(modality, column, statistics[modality.name])
+            values = _transformed(where, modality, column, statistics[modality.name])
             width = size * (column.shape[1] if modality.is_sequence else 1)
             fields[modality.name] = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
         if modality.times:
@@ -429,5 +524,7 @@ def _write_split(
             fields[f"target:{task.name}"] = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
     if "group" in columns:
         fields["group"] = pa.array([str(group) for group in np.asarray(columns["group"]).tolist()])
+    if "id" in columns and has_ids(spec):
+        fields["id"] = pa.array(np.asarray(columns["id"]).tolist(), pa.string())
     datasets.disable_progress_bars()
     datasets.Dataset(datasets.table.InMemoryTable(pa.table(fields))).save_to_disk(os.fspath(folder))

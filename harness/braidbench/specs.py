@@ -223,7 +223,9 @@ class Dataset(Spec):
     ``target`` is ``load(files) -> {split: {column: array}}``: ``files`` maps each name of ``files`` (or each path of
     ``packages``) to where it lies; a column is an array with one row a sample, or for sequences of varying length a
     list of arrays ``(steps, *shape)``. Columns are the modalities' names, the tasks' targets, and optionally ``group``
-    (a subject or recording, which must not stand in two splits).
+    (a subject or recording, which must not stand in two splits)
+    and ``id`` (the samples' names, strings or integers, each once in the dataset; predictions carry them, models do not
+    see them). Any other column is refused.
 
     ``source`` is ``official`` (files that the user obtained, under the data folder) or ``bundled`` (real data that an
     installable package ships, or that a simulator generates); the two are never mixed.

@@ -75,12 +75,13 @@ def load_trained(folder: Path, result: Result) -> Trained:
 def without(split: Split, name: str, reference: Split) -> Split:
     """The split with one modality missing: every row has the mean of ``reference``'s rows, step by step for a sequence.
 
-    Integers, of which there is no mean, become 0.
+    Integers, of which there is no mean, become 0. So does everything of a modality with an observation mask: its rows
+    are then as the core prepares a row of which nothing was observed.
     """
     column, known = split.columns[name], reference.columns[name]
     values, lengths = known.all(), known.lengths
     own = column.all()
-    if not values.is_floating_point():
+    if not values.is_floating_point() or name in split.masked:
         return split.with_input(name, torch.zeros_like(own))
     mean: Tensor
     if lengths is None:

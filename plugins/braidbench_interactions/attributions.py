@@ -220,7 +220,7 @@ def _first(split: Split, rows: int) -> Split:
         name: Column.of(column.all()[:rows], None if column.lengths is None else column.lengths[:rows])
         for name, column in split.columns.items()
     }
-    return Split(columns, split.target[:rows], split.modalities)
+    return Split(columns, split.target[:rows], split.modalities, masked=split.masked)
 
 
 def _mixed(batch: Batch, others: Batch, row: int, kept: Sequence[str]) -> Batch:

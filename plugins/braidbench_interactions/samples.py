@@ -78,14 +78,33 @@ def check_samples(
         UsageError: shapes that do not fit, features that are not numbers, an unknown split, no held-out row.
     """
     first, second = _features("the first", features1), _features("the second", features2)
-    found = np.asarray(labels)
+    try:
+        found = np.asarray(labels)
+    except ValueError as error:
+        raise UsageError(f"labels are one a row, (N,): {error}") from None
     if found.ndim != 1:
         raise UsageError(f"labels are one a row, (N,); these have shape {found.shape}")
     if not len(first) == len(second) == len(found):
         raise UsageError(f"rows differ: {len(first)} and {len(second)} of the modalities, {len(found)} labels")
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise DataError(f"label: row {int(np.flatnonzero(~np.isfinite(found))[0])} is not finite")
-    values, codes = np.unique(found, return_inverse=True)
+    for row, value in enumerate(found.tolist() if found.dtype.kind in "OUSMm" else ()):
+        # NaN and NaT are the values that differ from themselves.
+        if value is None or (isinstance(value, str | bytes) and not value) or value != value:
+            raise DataError(f"label: row {row} is missing ({value!r}); leave rows without a label out")
+    if found.dtype == object:
+        kinds = {str if isinstance(value, str) else float for value in found.tolist()}
+        if len(kinds) > 1:
+            raise DataError("label: some rows hold text and some numbers; give one type")
+    try:
+        values, codes = np.unique(found, return_inverse=True)
+    except TypeError as error:
+        raise DataError(f"label: the values cannot be told apart ({error}); give strings or integers") from None
+    if len(values) > max(len(found) / 2, 3):
+        raise DataError(
+            f"the label has {len(values)} distinct values in {len(found)} rows: it is continuous, or names each row; "
+            "give classes, such as np.digitize(label, np.quantile(label, [0.25, 0.5, 0.75]))"
+        )
     if len(values) < 2:
         raise DataError(f"the label has one value, {values[0] if len(values) else 'none'}: there is nothing to know")
     assigned = _assign(codes, seed) if split is None else _split(split, len(found))

@@ -186,12 +186,18 @@ def _resolve(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
 
 
 def load(file: IO[bytes], where: str | Path, encoding: str = "ASCII") -> Any:
-    """The value of one pickle in an open file. ``encoding="latin1"`` reads what Python 2 wrote.
+    """The value of one pickle in an open file. What Python 2 wrote is read as latin1 where ASCII cannot.
 
     Raises DataError that names ``where`` and what is refused, or that the pickle is damaged. Nothing of it is run.
     """
+    start = file.tell()
     try:
-        return _resolve(_Restricted(file, encoding=encoding).load(), {})
+        try:
+            return _resolve(_Restricted(file, encoding=encoding).load(), {})
+        except UnicodeDecodeError:
+            # Python 2's strings are bytes: read again, one character a byte, as numpy's own reader asks for.
+            file.seek(start)
+            return _resolve(_Restricted(file, encoding="latin1").load(), {})
     except DataError as error:
         raise DataError(f"{where}: not read, because {error}") from None
     except (RecursionError, MemoryError):

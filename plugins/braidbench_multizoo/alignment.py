@@ -64,7 +64,7 @@ class WordAlign:
                     values = averages(column.all(), column.lengths, split.times[modality.name], words, lengths)
                     column = Column.of(values, lengths)
             columns[modality.name] = column
-        return Split(columns, split.target, self.modalities(split.modalities), times)
+        return Split(columns, split.target, self.modalities(split.modalities), times, split.ids)
 
     def _pace(self, modalities: tuple[Modality, ...]) -> Modality:
         timed = {m.name: m for m in modalities if m.times}

@@ -159,3 +159,12 @@ def test_the_table_has_the_same_numbers_in_every_format(cli, tmp_path):
         assert wanted in cli("table", "--format", form).stdout
     [table] = json.loads(cli("table", "--json").stdout)
     assert table["rows"][0]["scores"]["s"]["mean"] == pytest.approx(0.8)
+
+
+def test_a_gate_fails_where_the_second_is_worse(cli, tmp_path):
+    root = tmp_path / "results"
+    write_cell(root, "good", 0, wrong_at(0), LABELS)
+    write_cell(root, "bad", 0, wrong_at(*range(20)), LABELS)
+    assert cli("compare", "good", "bad").returncode == 0
+    assert cli("compare", "good", "bad", "--fail-if", "worse", "--json").returncode == 1
+    assert cli("compare", "bad", "good", "--fail-if", "worse").returncode == 0

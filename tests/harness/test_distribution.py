@@ -84,7 +84,7 @@ LAYERS = [
     {"errors", "paths", "interruption"},
     {"specs", "files", "sources"},
     {"capture"},
-    {"hookspecs", "results"},
+    {"hookspecs", "results", "columns"},
     {"registry"},
     {"preparation", "environment", "store", "stats", "measurements", "determinism", "failures"},
     {"data", "summary"},

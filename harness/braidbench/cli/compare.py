@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 @click.argument("methods", nargs=-1, required=True, metavar="METHOD METHOD…")
 @click.option("--dataset", metavar="NAME", help="Only this dataset, or DATASET/TASK.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, metavar="DIR")
+@click.option("--fail-if", type=click.Choice(["worse"]), help="Exit with 1 when any verdict is this.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(methods: tuple[str, ...], dataset: str | None, results: Path, as_json: bool) -> None:
+def compare(methods: tuple[str, ...], dataset: str | None, results: Path, fail_if: str | None, as_json: bool) -> None:
     """Is one METHOD better than another, beyond chance? For every task and pair, over the seeds that both have.
 
     The difference is the second's mean per-sample score minus the first's: 0/1 correctness, share of right labels, or
     squared error with its sign turned, so that more is better. Its interval is a bootstrap over seeds and samples, its
     p a sign-flip test over samples, Holm-adjusted over all pairs and tasks shown.
+
+    Exit codes: 0 ok, 1 a verdict is what --fail-if names, 2 usage, 3 results that cannot be paired.
     """
     from braidbench.errors import UsageError
     from braidbench.registry import did_you_mean
@@ -57,14 +60,15 @@ def compare(methods: tuple[str, ...], dataset: str | None, results: Path, as_jso
         )
     if as_json:
         click.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
+    for row in () if as_json else rows:
         low, high = row["interval"]
         click.echo(
             f"{row['task']}  {row['first']} -> {row['second']}  {row['score']} {row['difference']:+.4f} "
             f"[{low:+.4f}, {high:+.4f}]  {row['seeds']} seeds x {row['samples']} samples  "
             f"p {row['p_holm']:.2g} (Holm)  {row['verdict']}"
         )
+    if any(row["verdict"] == fail_if for row in rows):
+        raise click.exceptions.Exit(1)
 
 
 def _pair(table: Table, first: str, second: str) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from braidbench.columns import Columns, standard_splits
 from braidbench.errors import BraidbenchError, DataError, MissingPackageError
-from braidbench.preparation import Columns, check_disjoint, check_split, locate, official_folder, prepare
+from braidbench.preparation import check_disjoint, check_split, locate, official_folder, prepare
 from braidbench.recipe import CannotServeError, resolve
 from braidbench.registry import load_target
 from braidbench.specs import SPLITS, Dataset, Method
@@ -142,7 +143,7 @@ def _columns(subject: Subject) -> dict[str, Columns]:
         except DataError as reason:
             raise Skipped(str(reason)) from reason
         try:
-            subject.memo["columns"] = load_target(subject.spec)(dict(files))
+            subject.memo["columns"] = standard_splits(subject.spec, load_target(subject.spec)(dict(files)))
         except MissingPackageError:
             raise
         except BraidbenchError as error:

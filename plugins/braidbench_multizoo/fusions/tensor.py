@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from braidbench.errors import UsageError
+from braidbench.specs import Modality, Task
+
+_LIMIT = 1 << 18
 
 
 class TensorFusion(nn.Module):
@@ -21,7 +24,7 @@ class TensorFusion(nn.Module):
     Source: Zadeh et al. (2017), 4.2, equation 2; *Foundations of Multisensory AI*, 7.4.2. Raises UsageError.
     """
 
-    def __init__(self, in_dims: list[int], project: int | None = None, limit: int = 1 << 18) -> None:
+    def __init__(self, in_dims: list[int], project: int | None = None, limit: int = _LIMIT) -> None:
         super().__init__()
         if project is not None and project < 1:
             raise UsageError(f"fusion 'tensor': project must be 1 or more, or none; not {project}")
@@ -36,6 +39,17 @@ class TensorFusion(nn.Module):
             nn.Linear(size, width) if width < size else nn.Identity()
             for size, width in zip(in_dims, widths, strict=True)
         )
+
+    @staticmethod
+    def skip(modalities: tuple[Modality, ...], task: Task) -> str | None:
+        """Too many modalities for the default limit even if each were projected to one number."""
+        smallest = 1 << len(modalities)
+        if smallest > _LIMIT:
+            return (
+                f"{len(modalities)} modalities make it at least 2^{len(modalities)} = {smallest:,} numbers wide, and "
+                f"limit is {_LIMIT:,}; use low-rank-tensor-fusion"
+            )
+        return None
 
     def forward(self, representations: list[Tensor]) -> Tensor:
         """M × (B, D_i) → (B, Π(D_i + 1))."""
