@@ -7,8 +7,6 @@ stand padded with zeros; a batch is cut to its own longest sequence.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +15,9 @@ import torch
 from torch import Tensor
 
 from braidbench.columns import has_ids
-from braidbench.errors import DataError, PluginError
+from braidbench.errors import DataError
 from braidbench.preparation import Prepared
+from braidbench.sealing import refuse_if_sealed
 from braidbench.specs import Modality, Task
 
 LARGE = 1 << 31
@@ -168,32 +167,15 @@ class Split:
         return Split(columns, self.target, self.modalities, self.times, self.ids, self.masked)
 
 
-_sealed_for: ContextVar[str | None] = ContextVar("sealed_for", default=None)
-
-
-@contextmanager
-def test_split_sealed(what: str) -> Iterator[None]:
-    """Inside, :func:`open_split` refuses the test split: ``what`` (a method, in words) is being trained."""
-    token = _sealed_for.set(what)
-    try:
-        yield
-    finally:
-        _sealed_for.reset(token)
-
-
 def open_split(prepared: Prepared, split: str, task: Task, modalities: tuple[str, ...] | None = None) -> Split:
     """A split of a prepared dataset, read through the Arrow files' memory map.
 
-    Raises DataError for a damaged cache, PluginError for the test split while a method is trained.
+    Raises DataError for a damaged cache, SealedError for the test split while a method is trained.
     """
     import datasets
 
-    what = _sealed_for.get()
-    if split == "test" and what is not None:
-        raise PluginError(
-            f"{what} reaches for the test split of {prepared.spec.name!r} while it is trained: a procedure and a "
-            "preprocessing work on what they are given"
-        )
+    if split == "test":
+        refuse_if_sealed(f"of dataset {prepared.spec.name!r}")
     folder = prepared.folder / split
     try:
         table = datasets.load_from_disk(str(folder)).data.table

@@ -121,12 +121,13 @@ def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: 
 
     from braidbench.assembly import build, preprocessing
     from braidbench.budget import Meter, Metered, budget_deviation, epochs_spent
-    from braidbench.data import TrainingData, open_split, test_split_sealed
+    from braidbench.data import TrainingData, open_split
     from braidbench.determinism import recorded_variables
     from braidbench.evaluation.complexity import PeakMemory, count_flops, count_parameters, inference_seconds
     from braidbench.evaluation.scores import score, scorer
     from braidbench.precision import check_device, computing_in
     from braidbench.results import Cost
+    from braidbench.sealing import test_split_sealed
     from braidbench.training import Settings, make_accelerator, predict
 
     recipe, request = cell.recipe, cell.request
@@ -141,9 +142,10 @@ def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: 
     memory = PeakMemory(device)
     torch.manual_seed(axes["init"])
     model, objective = build(recipe)
+    prepared = cell.prepared
     # Nobody but the harness opens the test split, and not before selection is over; it is then read once.
     with test_split_sealed(f"method {recipe.row!r}"), computing_in(request.precision, device):
-        train, valid = (before(open_split(cell.prepared, name, recipe.task, names)) for name in ("train", "valid"))
+        train, valid = (before(open_split(prepared, name, recipe.task, names)) for name in ("train", "valid"))
         procedure = load_target(recipe.procedure.spec)(**recipe.procedure.parameters)
         meter = Meter()
         settings = Settings(
@@ -158,7 +160,7 @@ def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: 
             progress=reporter.epoch,
             meter=meter,
         )
-        data = TrainingData(Metered(train, meter), valid, recipe.task, cell.prepared.meta["statistics"])
+        data = TrainingData(Metered(train, meter), valid, recipe.task, prepared.meta["statistics"])
         model = procedure.fit(model, data, settings)
         seconds = meter.seconds
     peak = memory.host(), memory.on_device()
@@ -172,7 +174,7 @@ def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: 
         )
 
     with computing_in(request.precision, device):
-        raw = open_split(cell.prepared, "test", recipe.task, names)
+        raw = open_split(prepared, "test", recipe.task, names)
         test = before(raw)
         prediction, target = predict(model, test, recipe.task, batch_size)
         scored = score(recipe.metrics, prediction, target)
@@ -255,11 +257,11 @@ def predictions_parquet(prediction: Any, target: Any, ids: tuple[str, ...] | Non
 
 
 def robustness_current(found: Registry, cell: Cell, stored: Result) -> bool:
-    """Whether the stored curves are those that would be measured now."""
+    """Whether every curve that would be measured now is stored."""
     from braidbench.evaluation.robustness import applicable, source_of
 
     wanted = {(m.name, c.name, source_of(c)) for m in cell.recipe.modalities for c in applicable(found, m)}
-    return wanted == {(c.modality, c.corruption, c.source) for c in stored.robustness}
+    return wanted <= {(c.modality, c.corruption, c.source) for c in stored.robustness}
 
 
 def _with_its_files(found: Registry, cell: Cell, stored: Result, reporter: Reporter) -> Result:
@@ -361,6 +363,7 @@ def _measured(found: Registry, cell: Cell, stored: Result, reporter: Reporter, r
             batch_size=4 * cell.recipe.training.batch_size,
             preprocessing=preprocessing(cell.recipe),
             known=stored.robustness,
+            failed=stored.robustness_failures,
             stage=reporter.stage,
             keep=keep,
         )

@@ -86,7 +86,7 @@ LAYERS = [
     {"capture"},
     {"hookspecs", "results", "columns"},
     {"registry"},
-    {"preparation", "environment", "store", "stats", "measurements", "determinism", "failures"},
+    {"preparation", "environment", "store", "stats", "measurements", "determinism", "failures", "sealing"},
     {"data", "summary"},
     {"model", "budget"},
     {"precision"},

@@ -115,6 +115,8 @@ class Progress:
         else:
             text += f"{result.status}: {shorten(result.reason or '', REASON)}"
         self.say(text)
+        for sentence in _notes(planned, result):
+            self.say(f"  {shorten(sentence, REASON)}")
 
     def say(self, text: str) -> None:
         """A line of its own, above the bar if there is one."""
@@ -175,6 +177,21 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         table.add_row(ProgressBar(total, self._done + part, width=bar, pulse=total is None), Text(text, no_wrap=True))
         return table
+
+
+def _notes(planned: Planned, result: Result) -> list[str]:
+    """What a reader of the scores has to know and was not told before the run: a sentence each."""
+    told: set[str] = set()
+    if planned.cell is not None:
+        told = {*planned.cell.recipe.deviations, *planned.cell.data_deviations}
+    return [
+        *(f"{metric} is undefined: {reason}" for metric, reason in result.undefined.items()),
+        *(sentence for sentence in result.deviations if sentence not in told),
+        *(
+            f"robustness to {curve.corruption} of {curve.modality} was not measured: {curve.failure}: {curve.reason}"
+            for curve in (result.robustness_failures if planned.request.robustness else ())
+        ),
+    ]
 
 
 def _line(running: _Running, width: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,6 +36,9 @@ def applicable(registry: Registry, modality: Modality) -> list[Corruption]:
     """Corruptions that are written for the modality's kind, or for any."""
     specs = [registered.spec for registered in registry.all("corruptions")]
     return [spec for spec in specs if not spec.kinds or modality.kind in spec.kinds]
+
+
+_Row = TypeVar("_Row", Curve, FailedCurve)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def measure(
     severities: Sequence[float] = SEVERITIES,
     preprocessing: Callable[[Split], Split] = lambda split: split,
     known: Sequence[Curve] = (),
+    failed: Sequence[FailedCurve] = (),
     stage: Callable[[str, str], None] = lambda corruption, modality: None,
     keep: Callable[[Robust], object] = lambda found: None,
 ) -> Robust:
@@ -74,41 +78,57 @@ def measure(
     corruption that does is refused. Whatever a corruption raises is a failed curve; the others are measured all the
     same.
 
-    Curves of ``known`` that are current are not measured again. ``stage`` is told the corruption and the modality
-    before each is begun, ``keep`` what there is after each.
+    Curves of ``known`` that are current are not measured again, and what ``failed`` before comes last: it may end this
+    process once more. ``stage`` is told the corruption and the modality before each is begun, ``keep`` what there is
+    after each.
     """
     clean, target = predict(model, preprocessing(split), task, batch_size)
     untouched = score(metrics, clean, target).values
-    found = Robust([], [])
-    for modality in split.modalities:
-        for corruption in applicable(registry, modality):
-            source = source_of(corruption)
-            current = [
-                c for c in known if (c.corruption, c.modality, c.source) == (corruption.name, modality.name, source)
-            ]
-            if current:
-                found.curves.extend(current)
-                continue
-            stage(corruption.name, modality.name)
+    pairs = [(modality, corruption) for modality in split.modalities for corruption in applicable(registry, modality)]
+    place = {(corruption.name, modality.name): rank for rank, (modality, corruption) in enumerate(pairs)}
+    sources = {at: source_of(corruption) for at, (_, corruption) in zip(place, pairs, strict=True)}
+    # What there is already is kept from the first moment, for this may end at any other one; a curve of a corruption's
+    # former code until there is the new one, a curve of a corruption that is not installed any more for good.
+    found = Robust(list(known), [failure for failure in failed if (failure.corruption, failure.modality) in place])
+    measured = {
+        (curve.corruption, curve.modality)
+        for curve in known
+        if sources.get((curve.corruption, curve.modality)) == curve.source
+    }
+    before = {(failure.corruption, failure.modality) for failure in found.failures}
+    for modality, corruption in sorted(pairs, key=lambda pair: (pair[1].name, pair[0].name) in before):
+        at = corruption.name, modality.name
+        if at in measured:
+            continue
+        stage(corruption.name, modality.name)
 
-            def predicted(changed: Tensor, name: str = modality.name) -> NDArray[Any]:
-                return predict(model, preprocessing(split.with_input(name, changed)), task, batch_size)[0]
+        def predicted(changed: Tensor, name: str = modality.name) -> NDArray[Any]:
+            return predict(model, preprocessing(split.with_input(name, changed)), task, batch_size)[0]
 
-            inputs = corrupted(corruption, split, modality, raw[modality.name], seed, severities)
-            try:
-                with named():
-                    points = [
-                        score(metrics, predicted(changed), target).values if severity else untouched
-                        for severity, changed in zip(severities, inputs, strict=True)
-                    ]
-            except (StorageError, NondeterministicKernelError):
-                raise
-            except Exception as error:
-                found.failures.append(failed_curve(registry, corruption.name, modality.name, error))
-            else:
-                found.curves.extend(_curves(corruption, modality, metrics, severities, points, seed, source))
-            keep(found)
-    return found
+        inputs = corrupted(corruption, split, modality, raw[modality.name], seed, severities)
+        try:
+            with named():
+                points = [
+                    score(metrics, predicted(changed), target).values if severity else untouched
+                    for severity, changed in zip(severities, inputs, strict=True)
+                ]
+        except (StorageError, NondeterministicKernelError):
+            raise
+        except (Exception, SystemExit) as error:
+            found = Robust(found.curves, [*_others(found.failures, at), failed_curve(registry, *at, error)])
+        else:
+            curves = _curves(corruption, modality, metrics, severities, points, seed, sources[at])
+            found = Robust([*_others(found.curves, at), *curves], _others(found.failures, at))
+        keep(found)
+    last = len(place)
+    return Robust(
+        sorted(found.curves, key=lambda curve: place.get((curve.corruption, curve.modality), last)),
+        sorted(found.failures, key=lambda failure: place[failure.corruption, failure.modality]),
+    )
+
+
+def _others(rows: Sequence[_Row], at: tuple[str, str]) -> list[_Row]:
+    return [row for row in rows if (row.corruption, row.modality) != at]
 
 
 def corrupted(
@@ -174,7 +194,7 @@ def _curves(
         )
 
 
-def failed_curve(registry: Registry, corruption: str, modality: str, error: Exception) -> FailedCurve:
+def failed_curve(registry: Registry, corruption: str, modality: str, error: BaseException) -> FailedCurve:
     """The row of a curve that could not be measured."""
     return FailedCurve(
         corruption=corruption,

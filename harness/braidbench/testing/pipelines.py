@@ -16,6 +16,7 @@ from braidbench.data import Split
 from braidbench.errors import BraidbenchError, MissingPackageError
 from braidbench.recipe import CannotServeError, Recipe, find_task, resolve, rows_of
 from braidbench.registry import Registry, load_target
+from braidbench.sealing import SealedError, test_split_sealed
 from braidbench.specs import TASK_KINDS, Method, Part
 from braidbench.testing import synthetic
 from braidbench.testing.kit import Failed, Skipped, Subject, check, require, require_covered
@@ -105,6 +106,8 @@ def _try(pipeline: Pipeline) -> None:
     """
     try:
         fit(pipeline, epochs=1)
+    except SealedError:
+        return
     except BraidbenchError:
         raise
     except Exception:
@@ -142,7 +145,7 @@ def _inputs(split: Split) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
 
 
 def fit(pipeline: Pipeline, epochs: int, lr: float = 0.01, seed: int = 0) -> Fitted:
-    """Train on sixteen samples as :mod:`braidbench.cell` does, and score on the same ones."""
+    """Train on sixteen samples as :mod:`braidbench.execution` does, and score on the same ones."""
     from dataclasses import replace
 
     recipe, axes = pipeline.recipe, seeds(seed)
@@ -162,7 +165,8 @@ def fit(pipeline: Pipeline, epochs: int, lr: float = 0.01, seed: int = 0) -> Fit
         )
         before = score(*predict(model, pipeline.split, recipe.task, 64))
         procedure = load_target(recipe.procedure.spec)(**recipe.procedure.parameters)
-        model = procedure.fit(model, training_data(pipeline.split, recipe.task), settings)
+        with test_split_sealed(f"method {recipe.row!r}"):
+            model = procedure.fit(model, training_data(pipeline.split, recipe.task), settings)
         require(
             isinstance(model, nn.Module), f"fit gives a {type(model).__name__}, not the fitted model: return the model"
         )
@@ -249,6 +253,19 @@ def gradient_reaches_the_model(subject: Subject) -> None:
 
 
 @check("procedures", "methods", needs=("builds_from_its_parameters",))
+def leaves_the_test_split_alone(subject: Subject) -> None:
+    """It trains and selects on what it is given; the test split is opened by the harness, after it has returned."""
+    for pipeline in pipelines(subject):
+        try:
+            fit(pipeline, epochs=1)
+        except SealedError as error:
+            raise Failed(str(error)) from error
+        except Exception:
+            # Whatever else goes wrong, the next check tells of it.
+            continue
+
+
+@check("procedures", "methods", needs=("builds_from_its_parameters", "leaves_the_test_split_alone"))
 def runs_end_to_end(subject: Subject) -> None:
     """Two epochs for every kind of task that it serves: a model comes back and predicts finite numbers."""
     for pipeline in pipelines(subject):

@@ -8,6 +8,7 @@ import torch
 
 from braidbench.data import Split
 from braidbench.registry import load_target
+from braidbench.sealing import SealedError, test_split_sealed
 from braidbench.specs import Modality
 from braidbench.testing.kit import Failed, Subject, check, require
 from braidbench.testing.synthetic import combinations, make_split, tasks
@@ -31,6 +32,17 @@ def builds_from_its_parameters(subject: Subject) -> None:
 
 
 @check("preprocessings", needs=("builds_from_its_parameters",))
+def leaves_the_test_split_alone(subject: Subject) -> None:
+    """It works on the split that it is given, whichever that is."""
+    for built, _, split in cases(subject):
+        try:
+            with test_split_sealed(f"preprocessing {subject.spec.name!r}"):
+                built(split)
+        except SealedError as error:
+            raise Failed(str(error)) from error
+
+
+@check("preprocessings", needs=("builds_from_its_parameters", "leaves_the_test_split_alone"))
 def gives_what_it_declares(subject: Subject) -> None:
     """The same rows, in the shapes that ``modalities`` says, finite, with the same target."""
     for built, declared, split in cases(subject):
