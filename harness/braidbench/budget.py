@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from braidbench.data import Batch, Split
 
 
 @dataclass
 class Meter:
-    """Seconds since it was made, and rows that were read of the training split with gradients switched on.
+    """Seconds since it was made, and rows of the training split that an optimiser's step followed.
 
-    A run that goes on from a checkpoint goes on counting from what the checkpoint says (:meth:`resume`).
+    Rows that were read for anything else (statistics, scores) do not count: neither those that are read with gradients
+    switched off, nor a pass over the split without a step. A run that goes on from a checkpoint goes on counting from
+    what the checkpoint says (:meth:`resume`).
     """
 
     rows: int = 0
+    pending: int = 0
+    """Rows that were read since the last step."""
     _started: float = field(default_factory=time.perf_counter)
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._started
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count the steps of every optimiser in the block."""
+
+        def stepped(*_: Any) -> None:
+            self.rows, self.pending = self.rows + self.pending, 0
+
+        # torch types its own hook's arguments as those of the call that it follows; they are of no interest here.
+        handle = register_optimizer_step_post_hook(stepped)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def spent(self) -> dict[str, float]:
         """For a checkpoint."""
@@ -45,8 +66,16 @@ class Metered(Split):
 
     def batch(self, index: Tensor) -> Batch:
         if torch.is_grad_enabled():
-            self.meter.rows += len(index)
+            self.meter.pending += len(index)
         return super().batch(index)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        yield from super().batches(size)
+        self.meter.pending = 0
+
+    def shuffled(self, size: int, seed: int, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        yield from super().shuffled(size, seed, epoch, rank, world)
+        self.meter.pending = 0
 
     def only(self, names: tuple[str, ...]) -> Split:
         return Metered(super().only(names), self.meter)

@@ -12,7 +12,6 @@ import logging
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,22 +42,25 @@ Stage = tuple[str, str]
 """What is being measured: a corruption and a modality."""
 
 
-@dataclass(frozen=True)
-class Reporter:
-    """Who is told how a cell gets on. It may be in another process."""
-
-    epoch: Callable[[int, int, float], None] = lambda epoch, epochs, score: None
-    stage: Callable[[str, str], None] = lambda corruption, modality: None
+Progress = Callable[[int, int, float], None]
+"""Told of an epoch, of how many there are, and of the validation score after it."""
+Measuring = Callable[[str, str], None]
+"""Told of a corruption and a modality before the curve is measured."""
 
 
-def execute(request: Request, reporter: Reporter | None = None, wait: bool = True) -> Result | None:
+def _silent(*_: Any) -> None:
+    pass
+
+
+def execute(
+    request: Request, progress: Progress = _silent, wait: bool = True, measuring: Measuring = _silent
+) -> Result | None:
     """The cell's result: the stored one if it is there and ok, with what is missing added, or one that is made now.
 
     Whatever goes wrong inside the cell becomes a ``failed`` result, or a failed curve of an ok one. StorageError,
     NewerVersionError and KeyboardInterrupt go through: the disk or the user has to act first. None if another process
     holds the cell and ``wait`` is False.
     """
-    reporter = reporter or Reporter()
     found = registry()
     cell = make_cell(request, resolve(found, request.dataset, request.row, request.overrides))
     if request.planned is not None and cell.id != request.planned:
@@ -70,12 +72,12 @@ def execute(request: Request, reporter: Reporter | None = None, wait: bool = Tru
         stored = _stored(store, cell)
         with _log(cell.folder / "log.txt"):
             if stored is None or stored.status != "ok":
-                result = _keep(cell, _attempt(found, cell, reporter))
+                result = _keep(cell, _attempt(found, cell, progress))
             else:
-                result = _with_its_files(found, cell, stored, reporter)
+                result = _with_its_files(found, cell, stored, progress, measuring)
             wanted = request.robustness and result.status == "ok" and is_main_process()
             if wanted and not robustness_current(found, cell, result):
-                result = _with_robustness(found, cell, result, reporter)
+                result = _with_robustness(found, cell, result, progress, measuring)
         return result
 
 
@@ -102,13 +104,13 @@ def _changed(cell: Cell) -> Result:
 # --- training and scoring ---------------------------------------------------------------------------------------------
 
 
-def _attempt(found: Registry, cell: Cell, reporter: Reporter) -> Result:
+def _attempt(found: Registry, cell: Cell, progress: Progress) -> Result:
     """The cell's result without robustness, trained now; a failed one if anything goes wrong."""
     from braidbench.determinism import deterministically
 
     started = now()
     try:
-        return deterministically(lambda record: _run(found, cell, started, reporter, record), cell.request.threads)
+        return deterministically(lambda record: _run(found, cell, started, progress, record), cell.request.threads)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:
@@ -116,7 +118,7 @@ def _attempt(found: Registry, cell: Cell, reporter: Reporter) -> Result:
         return failure(cell, started, kind_of(error), reason_of(error), traceback.format_exc())
 
 
-def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: Determinism) -> Result:
+def _run(found: Registry, cell: Cell, started: str, progress: Progress, record: Determinism) -> Result:
     import torch
 
     from braidbench.assembly import build, preprocessing
@@ -157,11 +159,12 @@ def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: 
             seeds=axes,
             accelerator=accelerator,
             checkpoint=cell.folder / CHECKPOINT,
-            progress=reporter.epoch,
+            progress=progress,
             meter=meter,
         )
         data = TrainingData(Metered(train, meter), valid, recipe.task, prepared.meta["statistics"])
-        model = procedure.fit(model, data, settings)
+        with meter.watching():
+            model = procedure.fit(model, data, settings)
         seconds = meter.seconds
     peak = memory.host(), memory.on_device()
     history = settings.history
@@ -180,11 +183,12 @@ def _run(found: Registry, cell: Cell, started: str, reporter: Reporter, record: 
         scored = score(recipe.metrics, prediction, target)
         valid_scores = score(recipe.metrics, *predict(model, valid, recipe.task, batch_size)).values
         inference, size = inference_seconds(model, test, recipe.training.batch_size)
+        flops = count_flops(model, test)
     trained, total = count_parameters(model)
     cost = Cost(
         parameters_trained=trained,
         parameters_total=total,
-        flops_per_sample=count_flops(model, test),
+        flops_per_sample=flops,
         train_seconds=seconds,
         epochs=spent,
         inference_seconds_per_sample=inference,
@@ -264,7 +268,7 @@ def robustness_current(found: Registry, cell: Cell, stored: Result) -> bool:
     return wanted <= {(c.modality, c.corruption, c.source) for c in stored.robustness}
 
 
-def _with_its_files(found: Registry, cell: Cell, stored: Result, reporter: Reporter) -> Result:
+def _with_its_files(found: Registry, cell: Cell, stored: Result, progress: Progress, measuring: Measuring) -> Result:
     """The stored result, every one of its files being there again.
 
     Predictions are made again from the stored weights if that gives the very same file; otherwise the cell is trained
@@ -279,12 +283,12 @@ def _with_its_files(found: Registry, cell: Cell, stored: Result, reporter: Repor
             _put(cell.folder / PREDICTIONS, _predictions_again(cell))
             if sha256_file(cell.folder / PREDICTIONS) == stored.files[PREDICTIONS]:
                 return stored
-    return _made_again(found, cell, stored, reporter)
+    return _made_again(found, cell, stored, progress, measuring)
 
 
-def _made_again(found: Registry, cell: Cell, stored: Result, reporter: Reporter) -> Result:
+def _made_again(found: Registry, cell: Cell, stored: Result, progress: Progress, measuring: Measuring) -> Result:
     """The cell trained again because the stored one has lost what cannot be made otherwise."""
-    result = _attempt(found, cell, reporter)
+    result = _attempt(found, cell, progress)
     if result.status != "ok":
         logging.getLogger(__name__).warning("it could not be made again (%s); its scores stay", result.reason)
         return stored
@@ -293,7 +297,7 @@ def _made_again(found: Registry, cell: Cell, stored: Result, reporter: Reporter)
         curves = {"robustness": stored.robustness, "robustness_failures": stored.robustness_failures}
         return _keep(cell, result.model_copy(update=curves))
     if stored.robustness:
-        return _with_robustness(found, cell, _keep(cell, result), reporter)
+        return _with_robustness(found, cell, _keep(cell, result), progress, measuring)
     return _keep(cell, result)
 
 
@@ -314,7 +318,7 @@ def _predictions_again(cell: Cell) -> bytes:
     return deterministically(again, cell.request.threads)
 
 
-def _with_robustness(found: Registry, cell: Cell, stored: Result, reporter: Reporter) -> Result:
+def _with_robustness(found: Registry, cell: Cell, stored: Result, progress: Progress, measuring: Measuring) -> Result:
     """The stored result with curves measured on its stored weights; without those it is trained again first.
 
     Curves are kept as they come. One that cannot be measured is kept as failed, and the scores as they are.
@@ -323,12 +327,12 @@ def _with_robustness(found: Registry, cell: Cell, stored: Result, reporter: Repo
 
     if not _weights_intact(cell, stored):
         # Nothing else than the weights decides the curves; the same training gives the same weights.
-        stored = _made_again(found, cell, stored, reporter)
+        stored = _made_again(found, cell, stored, progress, measuring)
         if not _weights_intact(cell, stored):
             reason = "its weights are lost and could not be made again"
             return _keep(cell, with_failed_curves(found, cell, stored, "crash", reason))
     try:
-        return deterministically(lambda record: _measured(found, cell, stored, reporter, record), cell.request.threads)
+        return deterministically(lambda record: _measured(found, cell, stored, measuring, record), cell.request.threads)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:
@@ -336,7 +340,7 @@ def _with_robustness(found: Registry, cell: Cell, stored: Result, reporter: Repo
         return _keep(cell, with_failed_curves(found, cell, stored, kind_of(error), reason_of(error)))
 
 
-def _measured(found: Registry, cell: Cell, stored: Result, reporter: Reporter, record: Determinism) -> Result:
+def _measured(found: Registry, cell: Cell, stored: Result, measuring: Measuring, record: Determinism) -> Result:
     from braidbench.assembly import preprocessing
     from braidbench.evaluation.robustness import measure
     from braidbench.precision import computing_in
@@ -364,7 +368,7 @@ def _measured(found: Registry, cell: Cell, stored: Result, reporter: Reporter, r
             preprocessing=preprocessing(cell.recipe),
             known=stored.robustness,
             failed=stored.robustness_failures,
-            stage=reporter.stage,
+            stage=measuring,
             keep=keep,
         )
     return keep(robust)
@@ -401,18 +405,23 @@ def with_failed_curves(
 
 def ended(cell: Cell, started: str, kind: FailureKind, reason: str, log: str, stage: Stage | None = None) -> Result:
     """What is kept of a cell whose process is gone: a stored result stays, with the curve that was being measured as a
-    failed one; without one the cell is a failed row."""
-    try:
-        stored = Store(cell.request.results).load(cell.folder)
-    except NewerVersionError:
-        return failure(cell, started, kind, reason, log)
-    except DataError:
-        stored = None
-    if stored is None or stored.status != "ok":
-        return _keep(cell, failure(cell, started, kind, reason, log))
-    if not cell.request.robustness:
-        return stored
-    return _keep(cell, with_failed_curves(registry(), cell, stored, kind, reason, stage))
+    failed one; without one the cell is a failed row. Where somebody else runs it by now, nothing is kept."""
+    failed = failure(cell, started, kind, reason, log)
+    store = Store(cell.request.results)
+    with store.lock(cell.id, wait=False) as held:
+        if not held:
+            return failed
+        try:
+            stored = store.load(cell.folder)
+        except NewerVersionError:
+            return failed
+        except DataError:
+            stored = None
+        if stored is None or stored.status != "ok":
+            return _keep(cell, failed)
+        if not cell.request.robustness:
+            return stored
+        return _keep(cell, with_failed_curves(registry(), cell, stored, kind, reason, stage))
 
 
 def _restored(cell: Cell) -> tuple[Any, torch.device]:

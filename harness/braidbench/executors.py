@@ -28,7 +28,7 @@ from typing import Any, Literal
 from braidbench.capture import capture, captured, flush
 from braidbench.cell import Cell, Request
 from braidbench.errors import StorageError, UsageError
-from braidbench.execution import Reporter, Stage, ended
+from braidbench.execution import Measuring, Stage, ended
 from braidbench.failures import kind_of, reason_of
 from braidbench.interruption import held
 from braidbench.results import FailureKind, Result, parse
@@ -68,19 +68,20 @@ class SerialExecutor:
         for cell in cells:
             begun = _Begun(cell)
             progress(cell, 0, cell.recipe.training.epochs, math.nan)
-            reporter = Reporter(epoch=lambda *point, cell=cell: progress(cell, *point), stage=begun.enter)
             with captured(cell.folder / LOG):
-                kind, value = _attempt(execute, cell.request, reporter, wait)
+                kind, value = _attempt(
+                    execute, cell.request, lambda *point, cell=cell: progress(cell, *point), wait, begun.enter
+                )
             yield cell, _lost(begun, *value) if kind == "failed" else value
 
 
 def _attempt(
-    execute: Execute, request: Request, reporter: Reporter, wait: bool
+    execute: Execute, request: Request, progress: Callable[[int, int, float], None], wait: bool, measuring: Measuring
 ) -> tuple[Literal["result", "failed"], Any]:
     """``("result", result)``, or ``("failed", (kind, reason))`` for what ``execute`` has let through: a component that
     exits, or that breaks before the cell begins. Only the disk's and the user's say goes through here too."""
     try:
-        return "result", execute(request, reporter, wait)
+        return "result", execute(request, progress, wait, measuring)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:
@@ -287,11 +288,13 @@ def _work(pipe: Any, execute: Execute, request: Request, folder: Path, wait: boo
         threading.Thread(target=_watch, daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         try:
-            reporter = Reporter(
-                epoch=lambda *point: _send(pipe, ("progress", point)),
-                stage=lambda *stage: _send(pipe, ("stage", stage)),
+            kind, value = _attempt(
+                execute,
+                request,
+                lambda *point: _send(pipe, ("progress", point)),
+                wait,
+                lambda *stage: _send(pipe, ("stage", stage)),
             )
-            kind, value = _attempt(execute, request, reporter, wait)
         except StorageError as error:
             _send(pipe, ("storage", str(error)))
         else:

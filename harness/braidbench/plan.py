@@ -17,7 +17,7 @@ from braidbench.execution import execute, robustness_current
 from braidbench.recipe import CannotServeError, find_task, resolve, rows_of
 from braidbench.registry import Registry, load_target
 from braidbench.results import Result
-from braidbench.store import Store, lost_files
+from braidbench.store import RESULT, Store, aside, lost_files
 
 
 class _Block(BaseModel):
@@ -182,7 +182,7 @@ def _planned(registry: Registry, plan: Plan, request: Request, cell: Cell) -> Pl
     except NewerVersionError as error:
         return Planned(request, *names, "skipped", result=skipped(request, *names, str(error)))
     except DataError as error:
-        plan.notes.append(f"{error}; it is put aside and the cell made again")
+        plan.notes.append(f"{error}; run sets it aside as {aside(cell.folder / RESULT).name} and makes the cell again")
         stored = None
     done = stored if stored is not None and stored.status == "ok" else None
     if done is not None:

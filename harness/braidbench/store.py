@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from braidbench.errors import DataError, StorageError, UsageError
-from braidbench.files import readable_name, storage, write_text
+from braidbench.files import readable_name, sha256_file, storage, write_text
 from braidbench.results import Result, parse
 
 RESULT = "result.json"
@@ -57,6 +57,8 @@ class Store:
             return None
         except IsADirectoryError:
             raise DataError(f"{path} is a folder where a result belongs") from None
+        except NotADirectoryError:
+            raise StorageError(f"{self.root} is or lies below a file and cannot be written; name a folder") from None
 
     def all(self) -> Found:
         """Every result below the root, by folder name. Corrupt ones are reported and left where they are."""
@@ -117,16 +119,26 @@ def read(paths: Iterable[Path]) -> Found:
 
 
 def lost_files(folder: Path, result: Result) -> list[str]:
-    """Names of the result's files that are not there any more (or are something else than a file)."""
-    return [name for name in result.files if not (folder / name).is_file()]
+    """Names of the result's files that are not there any more, or are not what was stored."""
+    return [
+        name
+        for name, digest in result.files.items()
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest
+    ]
 
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged file so that it neither counts nor is lost."""
+    target = aside(path)
+    with storage(path):
+        path.rename(target)
+    return target
+
+
+def aside(path: Path) -> Path:
+    """The name under which :func:`set_aside` would keep a damaged file."""
     for number in range(1, 1000):
         target = path.with_name(f"{path.name}.corrupt-{number}")
         if not target.exists():
-            with storage(path):
-                path.rename(target)
             return target
     raise UsageError(f"{path.parent} holds a thousand corrupt files; look into it and clear it")

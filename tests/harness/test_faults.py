@@ -238,7 +238,7 @@ def test_a_corrupt_result_is_set_aside_and_made_again(cli, tmp_path):
     assert "toy/steps" in table.stdout, "the rest goes on"
     again = cli(*command, "--json")
     assert again.returncode == 0, again.stderr
-    assert "set aside as result.json.corrupt-1" in again.stderr
+    assert "sets it aside as result.json.corrupt-1" in again.stderr
     assert path.with_name("result.json.corrupt-1").read_text() == whole[: len(whole) // 2], "nothing is lost"
     assert [row["cached"] for row in json.loads(again.stdout)] == [False, True]
 

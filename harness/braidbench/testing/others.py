@@ -63,7 +63,7 @@ def prints_its_help(subject: Subject) -> None:
     require(done.exit_code == 0 and "Usage" in done.output, f"--help ends with exit code {done.exit_code}")
 
 
-def pretend(request: Request, progress: Any = None, wait: bool = True) -> Result:
+def pretend(request: Request, progress: Any = None, wait: bool = True, measuring: Any = None) -> Result:
     """Stands for training: a result at once. Importable, because an executor may call it in another process."""
     return skipped(request, request.dataset, "classes", "a check")
 
