@@ -21,6 +21,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(TOY), *filter(None, [os.environ.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, metavar="N", help="kill that often in tests/harness/test_kills.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prepared data is shared by the session; nothing of the user's own caches is read or written."""

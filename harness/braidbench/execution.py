@@ -20,6 +20,7 @@ from braidbench.environment import environment, is_main_process
 from braidbench.errors import DataError, NewerVersionError, StorageError
 from braidbench.failures import kind_of, reason_of
 from braidbench.files import sha256_file, write_bytes, write_text
+from braidbench.interruption import raise_if_received
 from braidbench.recipe import resolve
 from braidbench.registry import Registry, load_target, registry
 from braidbench.results import FailedCurve, FailureKind, Result
@@ -452,6 +453,7 @@ def _weights_intact(cell: Cell, stored: Result) -> bool:
 
 
 def _keep(cell: Cell, result: Result) -> Result:
+    raise_if_received()
     if is_main_process():
         path = cell.folder / RESULT
         if path.is_dir():

@@ -30,7 +30,7 @@ from braidbench.cell import Cell, Request
 from braidbench.errors import StorageError, UsageError
 from braidbench.execution import Measuring, Stage, ended
 from braidbench.failures import kind_of, reason_of
-from braidbench.interruption import held
+from braidbench.interruption import Interrupted, held, install, raise_if_received
 from braidbench.results import FailureKind, Result, parse
 
 Progress = Callable[[Cell, int, int, float], None]
@@ -85,6 +85,7 @@ def _attempt(
     except StorageError:
         raise
     except (Exception, SystemExit) as error:
+        raise_if_received()
         traceback.print_exc()
         return "failed", (kind_of(error), reason_of(error))
 
@@ -274,8 +275,8 @@ def _end(running: list[_Child]) -> None:
 # --- in the child -----------------------------------------------------------------------------------------------------
 
 
-class _Ended(BaseException):
-    """The child is to end and to leave everything as it is: told so, or because nobody listens any more."""
+class _Unheard(BaseException):
+    """Nobody listens to the child any more: it is to end and to leave everything as it is."""
 
 
 def _work(pipe: Any, execute: Execute, request: Request, folder: Path, wait: bool) -> None:
@@ -283,7 +284,7 @@ def _work(pipe: Any, execute: Execute, request: Request, folder: Path, wait: boo
     capture(folder / LOG)
     # Ctrl-C is for the parent, which ends its children by SIGTERM; what they start ignores it as well.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
+    install()
     try:
         threading.Thread(target=_watch, daemon=True).start()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
@@ -300,7 +301,7 @@ def _work(pipe: Any, execute: Execute, request: Request, folder: Path, wait: boo
         else:
             flush()
             _send(pipe, (kind, value.model_dump_json() if isinstance(value, Result) else value))
-    except _Ended:
+    except (Interrupted, _Unheard):
         # By the very signal, so that a parent that has not sent it sees what has happened.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -310,13 +311,7 @@ def _send(pipe: Any, message: Any) -> None:
     try:
         pipe.send(message)
     except OSError:
-        raise _Ended from None
-
-
-def _stop(number: int, frame: Any) -> None:
-    # Once is enough: what unwinds removes half-written files.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _Ended
+        raise _Unheard from None
 
 
 def _watch() -> None:

@@ -58,6 +58,13 @@ def received() -> int | None:
     return _state.received
 
 
+def raise_if_received() -> None:
+    """Raise :class:`Interrupted` if a signal has asked this process to end. Whatever has gone wrong since may be its
+    consequence (an import that was broken off, an exception that was swallowed): no failure of anybody's."""
+    if _state.received is not None and not _state.ending:
+        _raise()
+
+
 def end(code: int = 0) -> int:
     """The process is about to end with ``code``, or with the signal's and one line: no more signals from here on."""
     _state.ending = True

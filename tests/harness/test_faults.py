@@ -75,7 +75,7 @@ def test_the_cells_of_a_driver_that_is_killed_end_at_once_and_none_of_them_has_f
         states = subprocess.run(["ps", "-o", "stat=", "-p", ",".join(children)], capture_output=True, text=True).stdout
         return [state for state in states.split() if not state.startswith("Z")]
 
-    wait_for(lambda: not alive(), 5)
+    wait_for(lambda: not alive(), 20)
     _, stderr = run.communicate()
     assert "Traceback" not in stderr
     assert not list(tmp_path.glob("results/*/result.json")), "nothing that has not happened is stored"
