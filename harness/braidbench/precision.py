@@ -61,10 +61,16 @@ def in_full_precision(device: torch.device) -> Iterator[None]:
 
 class InFullPrecision:
     """An objective that needs float32 (:attr:`braidbench.specs.Objective.full_precision`): called outside of autocast,
-    with every floating tensor of the model's output in float32."""
+    with every floating tensor of the model's output in float32. Its attributes are the objective's."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
+
+    def __getattr__(self, name: str) -> Any:
+        # Looked for here only when it is no attribute of the wrapper; a copy in the making has no objective yet.
+        if name == "objective":
+            raise AttributeError(name)
+        return getattr(self.objective, name)
 
     def __call__(self, output: Output, batch: Batch, model: nn.Module) -> Mapping[str, Tensor]:
         device = output.prediction.device
