@@ -39,10 +39,15 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
         yield
 
 
+def autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for the device. Some kinds, ``meta`` for one, have none."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 @contextmanager
 def unchanged_weights(device: torch.device) -> Iterator[None]:
     """Inside, no weight changes, so that autocast (if it is on) casts each once: of use to loops over steps."""
-    if not torch.is_autocast_enabled(device.type):
+    if not autocasts(device):
         yield
         return
     try:
@@ -74,7 +79,7 @@ class InFullPrecision:
 
     def __call__(self, output: Output, batch: Batch, model: nn.Module) -> Mapping[str, Tensor]:
         device = output.prediction.device
-        if not torch.is_autocast_enabled(device.type):
+        if not autocasts(device):
             return self.objective(output, batch, model)
         with in_full_precision(device):
             return self.objective(as_float32(output), batch, model)

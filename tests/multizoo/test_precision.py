@@ -11,39 +11,26 @@ import pytest
 import torch
 
 import braidbench
+from braid_toy.shapes import serving
 from braidbench.assembly import build, preprocessing
 from braidbench.data import open_split
 from braidbench.precision import as_float32, computing_in
 from braidbench.preparation import prepare
-from braidbench.recipe import CannotServeError, resolve, rows_of
+from braidbench.recipe import resolve
 from braidbench.registry import registry
 from braidbench.specs import Task
 from braidbench_multizoo import register_methods
 from braidbench_multizoo.ensembles import vote
 
 METHODS = sorted(method.name for method in register_methods())
-DATASETS = ("toy/mixed", "toy/views", "toy/clocked", "toy/timed")
 
 QUICK = {"mfas": {"procedure.levels": 1, "procedure.iterations": 1, "procedure.samples": 2}}
 """What a search leaves out where one training run is the matter."""
 
 
-def served(method: str) -> tuple[str, str]:
-    """(dataset, row): the first of the toy datasets that the method can serve."""
-    found = registry()
-    for dataset in DATASETS:
-        row = rows_of(found, method, found.find("datasets", dataset).spec)[-1]
-        try:
-            resolve(found, dataset, row, {})
-        except CannotServeError:
-            continue
-        return dataset, row
-    raise AssertionError(f"no toy dataset serves {method}: add its form of input to braid_toy.shapes")
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_ends_ok_in_bfloat16(method, tmp_path):
-    dataset, row = served(method)
+    dataset, row = serving(method)
     options = {"overrides": {"training.epochs": 1, **QUICK.get(method, {})}, "results": tmp_path, "device": "cpu"}
     result = braidbench.run(dataset, row, precision="bf16", **options)
     assert (result.status, result.reason) == ("ok", None), "\n".join(result.log_tail)
@@ -58,7 +45,7 @@ def test_every_method_ends_ok_in_bfloat16(method, tmp_path):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_loss_is_taken_in_float32(method):
     """From an output in bfloat16, the task's loss has the very bits that the objective gives outside of autocast."""
-    dataset, row = served(method)
+    dataset, row = serving(method)
     recipe = resolve(registry(), dataset, row, {})
     torch.manual_seed(0)
     model, objective = build(recipe)
