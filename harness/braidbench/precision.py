@@ -39,10 +39,15 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
         yield
 
 
+def autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for the device. Some kinds, ``meta`` for one, have none."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 @contextmanager
 def unchanged_weights(device: torch.device) -> Iterator[None]:
     """Inside, no weight changes, so that autocast (if it is on) casts each once: of use to loops over steps."""
-    if not torch.is_autocast_enabled(device.type):
+    if not autocasts(device):
         yield
         return
     try:
@@ -61,14 +66,20 @@ def in_full_precision(device: torch.device) -> Iterator[None]:
 
 class InFullPrecision:
     """An objective that needs float32 (:attr:`braidbench.specs.Objective.full_precision`): called outside of autocast,
-    with every floating tensor of the model's output in float32."""
+    with every floating tensor of the model's output in float32. Its attributes are the objective's."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
 
+    def __getattr__(self, name: str) -> Any:
+        # Looked for here only when it is no attribute of the wrapper; a copy in the making has no objective yet.
+        if name == "objective":
+            raise AttributeError(name)
+        return getattr(self.objective, name)
+
     def __call__(self, output: Output, batch: Batch, model: nn.Module) -> Mapping[str, Tensor]:
         device = output.prediction.device
-        if not torch.is_autocast_enabled(device.type):
+        if not autocasts(device):
             return self.objective(output, batch, model)
         with in_full_precision(device):
             return self.objective(as_float32(output), batch, model)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from braidbench.data import Batch
 from braidbench.errors import UsageError
 from braidbench.model import Head, MultimodalModel, Output, out_dim
+from braidbench.precision import as_float32
 from braidbench.specs import Modality, Task
 from braidbench_multizoo.encoders.masking import valid_steps, zero_padding
 from braidbench_multizoo.encoders.recurrent import GRU
@@ -102,7 +103,8 @@ class CTCAligned(MultimodalModel):
             if f"of-{name}" not in self.fronts:
                 continue
             x, own = found[name], _known(found[name], lengths[name])
-            logits = self.fronts[f"of-{name}"](x, own)[..., : pace.shape[1] + 1]
+            # Shares of hundreds of steps are summed and divided by: in float32 under any autocast.
+            logits = as_float32(self.fronts[f"of-{name}"](x, own)[..., : pace.shape[1] + 1])
             positions[name] = Positions(logits, own, pace_lengths)
             found[name] = aligned(x, positions[name])
         values = [value if value.ndim == 3 else value.unsqueeze(1) for value in found.values()]

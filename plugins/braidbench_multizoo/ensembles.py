@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from braidbench.data import TrainingData
 from braidbench.errors import UsageError
 from braidbench.model import Head, Output, out_dim
+from braidbench.precision import as_float32
 from braidbench.specs import Task
 from braidbench.training import Settings, train
 from braidbench_multizoo.encoders.masking import mean_pool
@@ -78,6 +79,8 @@ class Ensemble(nn.Module):
 
 def vote(logits: Tensor, task: Task) -> Tensor:
     """(M, B, width) logits of M voters → (B, width) logits whose probabilities are the shares of the votes."""
+    # In half precision the mean probability, half a vote, would be rounded away beside the votes.
+    logits = as_float32(logits)
     smallest = torch.finfo(logits.dtype).tiny
     voters = len(logits)
     if task.kind == "multilabel":

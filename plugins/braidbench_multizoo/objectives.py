@@ -10,6 +10,7 @@ from torch.nn import functional
 from braidbench.data import Batch
 from braidbench.errors import UsageError
 from braidbench.model import Output
+from braidbench.precision import as_float32
 from braidbench.specs import Task
 
 
@@ -44,7 +45,8 @@ class Supervised:
         task = model.task
         assert isinstance(task, Task)
         self._check(task)
-        prediction = output.prediction
+        # Also where a further objective runs under autocast.
+        prediction = as_float32(output.prediction)
         weights = None if self.class_weights is None else prediction.new_tensor(self.class_weights)
         if task.kind == "classification":
             loss = functional.cross_entropy(

@@ -18,6 +18,7 @@ from torch.nn import functional
 from braidbench.data import Column, Split, TrainingData
 from braidbench.errors import PluginError, UsageError
 from braidbench.model import Head, MultimodalModel, Output, out_dim
+from braidbench.precision import in_full_precision
 from braidbench.specs import Modality, Task
 from braidbench.training import WORST, Settings, train
 from braidbench_multizoo.ensembles import Single
@@ -125,7 +126,8 @@ def _chances(predicted: NDArray[np.float64], temperature: float) -> NDArray[np.f
 class Recurrent(nn.Module):
     """A surrogate: an LSTM over an architecture's levels and a linear layer, fitted to the standardised scores.
 
-    A level's choices, one-hot, are mapped to ``width`` numbers. Each :meth:`fit` goes on from the weights before.
+    A level's choices, one-hot, are mapped to ``width`` numbers. Each :meth:`fit` goes on from the weights before. It is
+    on the CPU and in float32, wherever and in whatever precision the candidates are trained.
 
     Source: Pérez-Rúa et al. (2019), 3.3: an LSTM of 100 units, Adam with 0.001, 50 epochs.
     """
@@ -150,16 +152,18 @@ class Recurrent(nn.Module):
         spread = values.std()
         target = torch.tensor((values - values.mean()) / (spread if spread > 0 else 1.0), dtype=torch.float32)
         encoded, last = self._encoded(kept)
-        for _ in range(self.epochs):
-            self.optimizer.zero_grad()
-            loss = functional.mse_loss(self(encoded, last), target)
-            loss.backward()
-            self.optimizer.step()
+        with in_full_precision(target.device):
+            for _ in range(self.epochs):
+                self.optimizer.zero_grad()
+                loss = functional.mse_loss(self(encoded, last), target)
+                loss.backward()
+                self.optimizer.step()
 
     @torch.no_grad()
     def predict(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Standardised scores."""
-        result: NDArray[np.float64] = self(*self._encoded(architectures)).double().numpy()
+        with in_full_precision(self.embed.weight.device):
+            result: NDArray[np.float64] = self(*self._encoded(architectures)).double().numpy()
         return result
 
     def forward(self, encoded: Tensor, last: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from braidbench.data import Batch
 from braidbench.errors import DataError, UsageError
 from braidbench.model import Head, Output
+from braidbench.precision import as_float32
 from braidbench.specs import Modality, Task
 from braidbench_multizoo.encoders.masking import features, mean_pool, valid_steps, zero_padding
 from braidbench_multizoo.encoders.recurrent import GRU
@@ -176,6 +177,7 @@ class MCTN(nn.Module):
 
 def _mean_squared(given: Tensor, x: Tensor, lengths: Tensor | None) -> Tensor:
     """Over the numbers of real steps; what stands beyond x's width is filling, and not compared."""
-    error = zero_padding((given[..., : x.shape[2]] - x).square(), lengths)
+    # In float32, whatever the translator has computed in: it is a sum over thousands of numbers.
+    error = zero_padding((as_float32(given)[..., : x.shape[2]] - x).square(), lengths)
     count = x.shape[2] * (x.shape[0] * x.shape[1] if lengths is None else lengths.sum().clamp(min=1))
     return error.sum() / count

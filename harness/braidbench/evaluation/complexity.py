@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from braidbench.data import Split
 
@@ -25,13 +27,34 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 def count_flops(model: nn.Module, split: Split) -> int:
     """Floating point operations of one forward pass of one sample, the split's longest; a multiply-add counts two.
 
-    Matrix products, convolutions, attention and recurrent layers count, element-wise work does not.
+    Matrix products, convolutions, attention and recurrent layers count, element-wise work does not. It is a number of
+    the model's: fused kernels, of which every device has others, are switched off while it is counted.
     """
     model.eval()
     batch = split.batch(_longest(split)).to(next(model.parameters()).device)
-    with FlopCounterMode(display=False, custom_mapping=_ON_THE_CPU) as counter:
-        model(batch.inputs, batch.lengths)
+    return flops_of(model, batch.inputs, batch.lengths)
+
+
+def flops_of(model: nn.Module, inputs: Mapping[str, Tensor], lengths: Mapping[str, Tensor | None]) -> int:
+    """The same of one call with these inputs, on whatever device they and the model are."""
+    with _without_fused_kernels(), FlopCounterMode(display=False) as counter:
+        model(inputs, lengths)
     return int(counter.get_total_flops())
+
+
+@contextmanager
+def _without_fused_kernels() -> Iterator[None]:
+    """Recurrent layers and attention come apart into the matrix products that they are, on every device alike."""
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        # Setting oneDNN's switches warns of Intel GPUs that are not there.
+        warnings.simplefilter("ignore", UserWarning)
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
 
 
 def _longest(split: Split) -> torch.Tensor:
@@ -39,29 +62,6 @@ def _longest(split: Split) -> torch.Tensor:
     if not lengths:
         return torch.tensor([0])
     return torch.stack(lengths).sum(0).argmax().reshape(1)
-
-
-def _recurrent_flops(gates: int) -> Callable[..., int]:
-    """FLOPs of a fused recurrent layer: at each step, the input's and the hidden state's products for each gate."""
-
-    def flops(input_shape: Any, weight_ih: Any, weight_hh: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        steps, batch, features = input_shape
-        hidden = weight_hh[1]
-        return int(2 * steps * batch * gates * hidden * (features + hidden))
-
-    return flops
-
-
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    """FLOPs of fused attention: query times key, and the weights times value, for every head."""
-    return int(sdpa_flop_count(query, key, value))
-
-
-_ON_THE_CPU: dict[Any, Any] = {
-    torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops(4),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-}
-"""Fused kernels of the CPU that torch's own counter does not know."""
 
 
 @torch.no_grad()

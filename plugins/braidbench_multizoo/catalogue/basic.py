@@ -85,7 +85,8 @@ FUSIONS: tuple[Fusion, ...] = (
 )
 
 OBJECTIVES: tuple[Objective, ...] = (
-    Objective("supervised", f"{_HERE}.objectives:Supervised", summary="the task's own loss"),
+    # The logarithm of a softmax: a CPU's autocast would leave it in bfloat16, a GPU's takes it to float32.
+    Objective("supervised", f"{_HERE}.objectives:Supervised", summary="the task's own loss", full_precision=True),
 )
 
 PROCEDURES: tuple[Procedure, ...] = (

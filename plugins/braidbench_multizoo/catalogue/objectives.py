@@ -24,38 +24,48 @@ ENCODERS: tuple[Encoder, ...] = ()
 
 FUSIONS: tuple[Fusion, ...] = ()
 
+# In a cell that is computed in bfloat16 these keep float32, each for its own reason. Autocast alone does not see to it:
+# what it casts, and to what, differs between a CPU and a GPU.
 OBJECTIVES: tuple[Objective, ...] = (
+    # Cholesky factors, triangular solutions and singular values, for which there are no half-precision kernels.
     Objective(
         "cca", f"{_HERE}.correlation:CCA", summary="canonical correlation between modalities",
-        citation=_CITATIONS["cca"],
+        citation=_CITATIONS["cca"], full_precision=True,
     ),
+    # 1 − cos of vectors that are nearly parallel: bfloat16 knows nothing between 0.992 and 0.996.
     Objective(
         "refnet", f"{_HERE}.refinement:RefNet", summary="each modality has to be found again in the fused vector",
-        citation=_CITATIONS["refnet"],
+        citation=_CITATIONS["refnet"], full_precision=True,
     ),
+    # A discrepancy is the small difference of means of kernels, an error a sum over thousands of numbers.
     Objective(
         "mfm", f"{_HERE}.factorised:MFM", summary="reconstruction from factors, and their discrepancy from a prior",
-        citation=_CITATIONS["mfm"],
+        citation=_CITATIONS["mfm"], full_precision=True,
     ),
+    # Logarithms and exponentials of variances, and a bound that is a sum over thousands of numbers.
     Objective(
         "mvae", f"{_HERE}.variational:MVAE", summary="joint and unimodal evidence lower bounds",
-        citation=_CITATIONS["mvae"],
+        citation=_CITATIONS["mvae"], full_precision=True,
     ),
+    # A second derivative of a distance that is close to nothing, and the inverse of what comes of it.
     Objective(
         "rmfe", f"{_HERE}.entropies:RMFE", summary="every modality has to change the prediction",
-        citation=_CITATIONS["rmfe"],
+        citation=_CITATIONS["rmfe"], full_precision=True,
     ),
+    # Squared differences of probabilities that are nearly equal.
     Objective(
         "agreement", f"{_HERE}.agreement:Agreement", summary="unimodal predictions that agree",
-        citation=_CITATIONS["agreement"],
+        citation=_CITATIONS["agreement"], full_precision=True,
     ),
+    # 1 − cos, as above.
     Objective(
         "alignment", f"{_HERE}.agreement:Alignment", summary="representations that point the same way",
-        citation=_CITATIONS["alignment"],
+        citation=_CITATIONS["alignment"], full_precision=True,
     ),
+    # Cosines over a temperature of 0.1, whose rounding the exponential would blow up tenfold.
     Objective(
         "contrastive", f"{_HERE}.contrastive:Contrastive", summary="modalities recognised as one sample's",
-        citation=_CITATIONS["contrastive"],
+        citation=_CITATIONS["contrastive"], full_precision=True,
     ),
 )  # fmt: skip
 

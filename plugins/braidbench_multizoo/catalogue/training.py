@@ -25,11 +25,17 @@ FUSIONS: tuple[Fusion, ...] = (
 )  # fmt: skip
 
 OBJECTIVES: tuple[Objective, ...] = (
+    # Not in full precision as a whole: most of the method's work is the translators', which the objective runs. The
+    # errors and the task's loss it takes in float32 itself.
     Objective(
         "mctn", f"{_HERE}.losses.translation:Translation", citation=_TRANSLATE,
         summary="translation into the other modalities, and back",
     ),
-    Objective("ctc", f"{_HERE}.ctc:CTC", citation=_CTC, summary="positions in order, by connectionist classification"),
+    # Sums of products of probabilities along hundreds of steps, in logarithms; half precision has no kernel for it.
+    Objective(
+        "ctc", f"{_HERE}.ctc:CTC", citation=_CTC, full_precision=True,
+        summary="positions in order, by connectionist classification",
+    ),
 )  # fmt: skip
 
 PROCEDURES: tuple[Procedure, ...] = (

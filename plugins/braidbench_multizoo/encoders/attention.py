@@ -110,11 +110,11 @@ def _attention_bias(x: Tensor, lengths: Tensor) -> Tensor:
     return x.new_zeros(keys.shape).masked_fill(~keys, -math.inf)[:, None, None, :]
 
 
-def sinusoids(length: int, width: int, dtype: torch.dtype | None = None) -> Tensor:
+def sinusoids(length: int, width: int, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
     """(length, width): sin(t / 10000^(2i / width)) in the even columns, the cosine in the odd ones, t from 0.
 
-    ``dtype`` is torch's default one when None. Source: Vaswani et al. (2017), 3.5.
+    ``dtype`` and ``device`` are torch's default ones when None. Source: Vaswani et al. (2017), 3.5.
     """
-    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64) * (-math.log(10_000.0) / width))
-    angles = torch.arange(length, dtype=torch.float64)[:, None] * rates
+    rates = torch.exp(torch.arange(0, width, 2, dtype=torch.float64, device=device) * (-math.log(10_000.0) / width))
+    angles = torch.arange(length, dtype=torch.float64, device=device)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width].to(dtype or torch.get_default_dtype())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from braidbench.errors import UsageError
+from braidbench.precision import as_float32
 
 
 def gaussian_product(means: list[Tensor], logvars: list[Tensor], prior: bool = True) -> tuple[Tensor, Tensor]:
@@ -76,7 +77,8 @@ class ProductOfExperts(nn.Module):
         """Each modality's own (μ_m, log σ_m²), (B, out_dim) both, before the prior and the others join."""
         found: list[tuple[Tensor, Tensor]] = []
         for projection, representation in zip(self.projections, representations, strict=True):
-            mean, logvar = projection(representation).chunk(2, dim=1)
+            # Precisions are exponentials: in float32 from here on, under any autocast.
+            mean, logvar = as_float32(projection(representation)).chunk(2, dim=1)
             found.append((mean, logvar))
         return found
 

@@ -65,7 +65,7 @@ class Positions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         length, width = x.shape[1:]
         if len(self.table) < length:
-            self.table = sinusoids(length, width, self.table.dtype).to(self.table.device)
+            self.table = sinusoids(length, width, self.table.dtype, self.table.device)
         result: Tensor = self.dropout(torch.add(self.table[:length].to(x.dtype), x, alpha=self.scale))
         return result.contiguous()
 
