@@ -28,7 +28,7 @@ def compare(methods: tuple[str, ...], dataset: str | None, results: Path, as_jso
     squared error with its sign turned, so that more is better. Its interval is a bootstrap over seeds and samples, its
     p a sign-flip test over samples, Holm-adjusted over all pairs and tasks shown.
     """
-    from braidbench.errors import UsageError
+    from braidbench.errors import DataError, UsageError
     from braidbench.registry import did_you_mean
     from braidbench.stats import holm
     from braidbench.store import read
@@ -40,8 +40,11 @@ def compare(methods: tuple[str, ...], dataset: str | None, results: Path, as_jso
     for sentence in found.corrupt:
         click.echo(f"warning: left out: {sentence}", err=True)
     made = [t for t in tables(found.results) if dataset in (None, t.dataset, t.name)]
-    known = {row.label for t in made for row in t.rows}
+    known = {row.label for t in made for row in t.rows if not row.apart}
     for method in methods:
+        for row in (row for t in made for row in t.rows if row.apart and method not in known):
+            if row.label.startswith(f"{method} (apart"):
+                raise DataError(f"{method!r} stands apart in {results}: {row.apart}")
         if method not in known:
             raise UsageError(f"no results of {method!r} in {results}.{did_you_mean(method, known)}")
     rows = [
@@ -122,20 +125,14 @@ def sample_scores(
 ) -> tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """(what it is, rows of the split, targets, score a row) of one cell's predictions, by row; more is better."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     from braidbench.errors import DataError
+    from braidbench.predictions import read_predictions
 
-    try:
-        table = pq.read_table(path).sort_by("index")
-        index = np.array(table["index"].to_pylist(), np.int64)
-        prediction = np.array(table["prediction"].to_pylist(), np.float64)
-        target = np.array(table["target"].to_pylist(), np.float64)
-        if len(index) != len(np.unique(index)) or (kind != "classification" and prediction.shape != target.shape):
-            raise ValueError(f"predictions {prediction.shape}, targets {target.shape}, {len(np.unique(index))} rows")
-    except Exception as error:
-        # Arrow reports a damaged file in many ways; what the user needs is the file's name and the remedy.
-        raise DataError(f"{path}: not a predictions file ({error}); run its cell again") from None
+    read = read_predictions(path)
+    index, prediction, target = read.index, read.prediction.astype(np.float64), read.target.astype(np.float64)
+    if kind != "classification" and prediction.shape != target.shape:
+        raise DataError(f"{path}: predictions {prediction.shape} for targets {target.shape}; run its cell again")
     if kind == "classification":
         return "accuracy", index, target, (prediction.argmax(axis=1) == target).astype(np.float64)
     if kind == "multilabel":
