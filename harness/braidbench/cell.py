@@ -147,12 +147,25 @@ def command(recipe: Recipe, request: Request) -> str:
     dataset = recipe.dataset.name
     if recipe.task != recipe.dataset.tasks[0]:
         dataset += f"/{recipe.task.name}"
-    parts = ["braidbench", "run", dataset, recipe.row, "--seed", str(request.seed)]
-    for key, value in recipe.overrides.items():
+    return _command(dataset, recipe.row, request.seed, recipe.overrides, request.precision, request.robustness)
+
+
+def command_of(result: Result, first_task: str | None = None) -> str:
+    """The command that reproduces a stored result, from its checked fields and never from what it says itself.
+
+    ``first_task`` is the dataset's first task, which need not be named."""
+    dataset = result.dataset if result.task == first_task else f"{result.dataset}/{result.task}"
+    robustness = bool(result.robustness or result.robustness_failures)
+    return _command(dataset, result.method, result.seed, result.overrides, result.precision, robustness)
+
+
+def _command(dataset: str, row: str, seed: int, overrides: Mapping[str, Any], precision: str, robustness: bool) -> str:
+    parts = ["braidbench", "run", dataset, row, "--seed", str(seed)]
+    for key, value in overrides.items():
         parts += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    if request.precision != FULL_PRECISION:
-        parts += ["--precision", request.precision]
-    if request.robustness:
+    if precision != FULL_PRECISION:
+        parts += ["--precision", precision]
+    if robustness:
         parts.append("--robustness")
     return shlex.join(parts)
 

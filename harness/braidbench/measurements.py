@@ -6,6 +6,7 @@ page. Documents may come from strangers: they are parsed like results, and their
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,11 @@ from pydantic import Field, model_validator
 
 from braidbench.errors import DataError
 from braidbench.files import readable_name, sha256_json, write_text
-from braidbench.results import Strict, document
+from braidbench.results import Moment, Name, Strict, document, instant, is_future, read_document
+from braidbench.text import PAGE, plain
 
 FOLDER = "measurements"
 """Below the results folder."""
-
-Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 def _check_distinct(what: str, names: list[str]) -> None:
@@ -73,14 +73,23 @@ class Measurement(Strict):
     bars: list[Bar] = Field(min_length=1, max_length=500)
     notes: list[Annotated[str, Field(max_length=1000)]] = Field(default=[], max_length=50)
     command: Annotated[str, Field(max_length=1000)]
-    """Measures it again."""
-    created: Name
-    """ISO 8601."""
+    """Measures it again. It is shown through :attr:`reproducing` only."""
+    created: Moment
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         _check_distinct("bars", [bar.name for bar in self.bars])
         return self
+
+    @property
+    def reproducing(self) -> str:
+        """The command, if it is one of braidbench and of nothing else; empty otherwise. Readers copy commands."""
+        try:
+            words = shlex.split(self.command)
+        except ValueError:
+            return ""
+        joined = shlex.join(words)
+        return joined if words[:1] == ["braidbench"] and joined == plain(joined, len(joined)) else ""
 
     @property
     def parts(self) -> list[str]:
@@ -113,12 +122,15 @@ def read(roots: Iterable[Path]) -> Measured:
     for root in roots:
         for path in sorted((root / FOLDER).glob("*.json")):
             try:
-                read = document(Measurement, path.read_bytes(), str(path), "measurement")
+                read = document(Measurement, read_document(path), str(path), "measurement")
             except (DataError, OSError) as error:
-                found.corrupt.append(str(error))
+                found.corrupt.append(plain(str(error), PAGE))
+                continue
+            if is_future(read.created):
+                found.corrupt.append(f"{path}: created in the future ({read.created})")
                 continue
             key = (read.dataset, read.task, read.measure)
-            if key not in newest or read.created > newest[key].created:
+            if key not in newest or instant(read.created) > instant(newest[key].created):
                 newest[key] = read
     found.measurements = [newest[key] for key in sorted(newest)]
     return found

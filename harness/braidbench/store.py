@@ -14,7 +14,8 @@ from pathlib import Path
 
 from braidbench.errors import DataError, StorageError, UsageError
 from braidbench.files import readable_name, sha256_file, storage, write_text
-from braidbench.results import Result, parse
+from braidbench.results import Result, parse, read_document
+from braidbench.text import PAGE, plain
 
 RESULT = "result.json"
 
@@ -25,7 +26,29 @@ class Found:
 
     results: list[tuple[Path, Result]] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
-    """One sentence for each file that could not be read."""
+    """One sentence for each file that could not be read, or that a newer version wrote."""
+
+    def add(self, folder: Path, path: Path) -> None:
+        """Read one result that may be anybody's."""
+        try:
+            self.results.append((folder, parse(read_document(path), str(path))))
+        except (DataError, OSError) as error:
+            self.corrupt.append(plain(str(error), PAGE))
+
+    def find(self, prefix: str, root: Path) -> tuple[Path, Result]:
+        """The one cell whose identity begins with ``prefix``. Raises UsageError if there is none, or several."""
+        hits = [(folder, result) for folder, result in self.results if result.cell.startswith(prefix.lower())]
+        if not hits:
+            raise UsageError(f"no cell {prefix!r} in {root}; braidbench table {root} lists them")
+        if len({result.model_dump_json() for _, result in hits}) == 1:
+            return hits[0]
+        if len({result.cell for _, result in hits}) == 1:
+            where = ", ".join(str(folder) for folder, _ in hits[:5])
+            raise UsageError(
+                f"{len(hits)} different results claim to be cell {prefix!r}: {where}; move all but one away"
+            )
+        cells = ", ".join(result.cell[:12] for _, result in hits[:5])
+        raise UsageError(f"{prefix!r} begins the names of {len(hits)} cells ({cells}, …): write more of it")
 
 
 class Store:
@@ -52,11 +75,9 @@ class Store:
         if folder.exists() and not folder.is_dir():
             raise StorageError(f"{folder} is a file where a cell's folder belongs; move it away")
         try:
-            return parse(path.read_bytes(), str(path))
+            return parse(read_document(path), str(path))
         except FileNotFoundError:
             return None
-        except IsADirectoryError:
-            raise DataError(f"{path} is a folder where a result belongs") from None
         except NotADirectoryError:
             raise StorageError(f"{self.root} is or lies below a file and cannot be written; name a folder") from None
 
@@ -66,21 +87,12 @@ class Store:
         if not self.root.is_dir():
             return found
         for path in sorted(self.root.glob(f"*/{RESULT}")):
-            try:
-                found.results.append((path.parent, parse(path.read_bytes(), str(path))))
-            except (DataError, OSError) as error:
-                found.corrupt.append(str(error))
+            found.add(path.parent, path)
         return found
 
     def find(self, prefix: str) -> tuple[Path, Result]:
         """The one cell whose identity begins with ``prefix``. Raises UsageError if there is none, or several."""
-        hits = [(folder, result) for folder, result in self.all().results if result.cell.startswith(prefix.lower())]
-        if not hits:
-            raise UsageError(f"no cell {prefix!r} in {self.root}; braidbench table --results {self.root} lists them")
-        if len(hits) > 1:
-            cells = ", ".join(result.cell[:12] for _, result in hits[:5])
-            raise UsageError(f"{prefix!r} begins the names of {len(hits)} cells ({cells}, …): write more of it")
-        return hits[0]
+        return self.all().find(prefix, self.root)
 
     @contextmanager
     def lock(self, cell: str, wait: bool) -> Iterator[bool]:
@@ -111,10 +123,7 @@ def read(paths: Iterable[Path]) -> Found:
         found.results += here.results
         found.corrupt += here.corrupt
         for file in [path] if path.is_file() else sorted(path.glob("*.json")):
-            try:
-                found.results.append((file, parse(file.read_bytes(), str(file))))
-            except (DataError, OSError) as error:
-                found.corrupt.append(str(error))
+            found.add(file, file)
     return found
 
 

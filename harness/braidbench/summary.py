@@ -1,7 +1,9 @@
 """Results → the rows of a comparison: what ``table`` prints and the leaderboard shows.
 
-A row is a method (or a method on one modality) with its overrides, on one dataset's task. Rows with overrides stand
-apart from the method's own. Missing cells are missing: nothing is imputed.
+A row is a method (or a method on one modality) with its overrides and its precision, on one dataset's task. Rows with
+overrides, or in another precision, are other rows than the method's own. Results that do not count
+(:mod:`braidbench.vetting`) make rows of their own that say why and are not ranked: no result that counts is mixed with
+them, or gives way to them. Missing cells are missing: nothing is imputed.
 """
 
 from __future__ import annotations
@@ -12,15 +14,16 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
 
-from braidbench.results import Curve, Result
+from braidbench.registry import Registry, registry
+from braidbench.results import Curve, Result, instant
 from braidbench.stats import Estimate, estimate, overall_rank_intervals, rank_intervals, ranks
-
-Cell = tuple[Path, Result]
+from braidbench.text import plain
+from braidbench.vetting import VERSIONS, Cell, Known, Vetted, vet
 
 
 @dataclass
@@ -45,6 +48,7 @@ class Row:
     overrides: dict[str, object]
     cells: list[Cell]
     """Every cell of the row, by seed: ok, failed and skipped ones."""
+    precision: str = "fp32"
     scores: dict[str, Estimate | None] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict)
     """Means over seeds, by the names of :class:`braidbench.results.Cost`."""
@@ -52,8 +56,27 @@ class Row:
     rank_interval: tuple[int, int] | None = None
     """None for one seed, which says nothing of noise."""
     robustness: list[Robustness] = field(default_factory=list)
-    apart: bool = False
-    """Measured on other data, or with other metrics or another protocol, than most rows: shown, and not ranked."""
+    apart: str = ""
+    """Why it is shown and not ranked; empty for a row that counts."""
+    refused: bool = False
+    """Whether it stands apart because its results cannot be believed: its numbers are not shown then."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader has to know beside the numbers, a sentence each: why a score is undefined, what was left out."""
+
+    @property
+    def differs(self) -> list[str]:
+        """In what the row is not the method's own as the dataset declares it."""
+        found = ["bf16"] if self.precision != "fp32" else []
+        if "training.epochs" in self.overrides:
+            found.append("changed epochs")
+        if any(key != "training.epochs" for key in self.overrides):
+            found.append("changed parameters")
+        return found
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the method as the dataset declares it, and counts."""
+        return not self.apart and not self.differs
 
     @property
     def ok(self) -> list[Cell]:
@@ -74,6 +97,9 @@ class Table:
     metric: str
     directions: dict[str, Literal["higher", "lower"]]
     rows: list[Row]
+    known: bool = False
+    """Whether a plugin that is installed here declares the dataset."""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -81,7 +107,9 @@ class Table:
 
     def decimals(self, metric: str) -> int:
         """Decimals to show this metric's column with."""
-        return decimals(score.mean for row in self.rows if (score := row.scores.get(metric)) is not None)
+        # What stands apart must not change how the others are written.
+        counted = [row for row in self.rows if not row.apart] or self.rows
+        return decimals(score.mean for row in counted if (score := row.scores.get(metric)) is not None)
 
     @property
     def sign(self) -> int:
@@ -115,53 +143,137 @@ class Overall:
     """Of the relative score over tasks (n − 1); None for fewer than two."""
 
 
-def tables(cells: Iterable[Cell], reference: str | None = None, metric: str | None = None) -> list[Table]:
+def tables(
+    cells: Iterable[Cell], reference: str | None = None, metric: str | None = None, found: Registry | None = None
+) -> list[Table]:
     """One table a task, by name. ``reference`` is the method of effective robustness; ``metric`` ranks instead of the
-    task's first where a task has it."""
-    by_task: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        by_task[cell[1].dataset, cell[1].task].append(cell)
-    return [_table(*key, found, reference, metric) for key, found in sorted(by_task.items())]
+    task's first where a task has it. ``found`` is the registry whose word counts, this process's unless given."""
+    return tables_of(vet(cells, found), reference, metric, found)
+
+
+def tables_of(
+    vetted: Iterable[Vetted], reference: str | None = None, metric: str | None = None, found: Registry | None = None
+) -> list[Table]:
+    """The tables of results that were vetted already."""
+    known = Known(found or registry())
+    by_task: dict[tuple[str, str], list[Vetted]] = defaultdict(list)
+    for one in vetted:
+        by_task[one.result.dataset, one.result.task].append(one)
+    return [_table(*key, ones, reference, metric, known) for key, ones in sorted(by_task.items())]
+
+
+@dataclass
+class _Chosen:
+    """What makes the rows of a task."""
+
+    rows: list[Row]
+    superseded: Counter[str] = field(default_factory=Counter)
+    """Reason → how many results have given way to newer ones of their rows."""
+
+
+def _choose(vetted: Sequence[Vetted]) -> _Chosen:
+    """The rows, each with the cells that count: those of its newest make, one a seed.
+
+    A row's cells are of one make when their identities differ in the seed alone. Results of older code, parameters or
+    data lie beside newer ones, and a mean must not mix them: the make that finished last counts, whole; one whose
+    scores were verified comes before any that nobody can check. A cell that failed or was skipped counts where its seed
+    has none that is ok.
+    """
+    by_row: dict[_RowKey, list[Vetted]] = defaultdict(list)
+    apart: dict[tuple[_RowKey, str], list[Vetted]] = defaultdict(list)
+    for one in vetted:
+        if one.apart:
+            apart[_row_key(one.result), one.apart].append(one)
+        else:
+            by_row[_row_key(one.result)].append(one)
+    chosen = _Chosen([_row(_newest_make(row)) for _, row in sorted(by_row.items())])
+    for (key, reason), row in sorted(apart.items(), key=lambda item: item[0]):
+        if key in by_row and reason.startswith(VERSIONS):
+            chosen.superseded[reason] += len(row)
+        else:
+            chosen.rows.append(_row((_each_once(row), [])))
+    return chosen
 
 
 def newest(cells: Iterable[Cell]) -> list[Cell]:
-    """The cells that count: of each row those of its newest make, one a seed.
-
-    A row's cells are of one make when their identities differ in the seed alone. Results of older code, parameters or
-    data lie beside newer ones, and a mean must not mix them: the make that finished last counts, whole. A cell that
-    failed or was skipped counts where its seed has none that is ok.
-    """
-    by_row: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        result = cell[1]
-        by_row[result.dataset, result.task, *_row_key(result)].append(cell)
-    return [cell for row in by_row.values() for cell in _newest_make(row)]
+    """The cells that tables are made of, those of rows that stand apart among them."""
+    return [cell for table in tables(cells) for row in table.rows for cell in row.cells]
 
 
-def _newest_make(row: Sequence[Cell]) -> list[Cell]:
-    makes: dict[str, list[Cell]] = defaultdict(list)
-    for cell in row:
-        if cell[1].status == "ok":
-            makes[_make(cell[1])].append(cell)
-    kept = max(makes.values(), key=lambda found: max(_age(result) for _, result in found), default=[])
-    chosen: dict[int, Cell] = {}
-    for cell in [*kept, *(cell for cell in row if cell[1].status != "ok")]:
-        other = chosen.get(cell[1].seed)
-        if other is None or _age(cell[1]) > _age(other[1]):
-            chosen[cell[1].seed] = cell
-    return list(chosen.values())
+def _newest_make(row: Sequence[Vetted]) -> tuple[list[Vetted], list[str]]:
+    """The cells of a row that count, and a sentence for each seed that several results claim."""
+    makes: dict[str, list[Vetted]] = defaultdict(list)
+    for one in row:
+        if one.result.status == "ok":
+            makes[_make(one.result)].append(one)
+    kept = max(makes.values(), key=lambda found: max(_standing(one) for one in found), default=[])
+    chosen: dict[int, Vetted] = {}
+    claims: dict[int, set[str]] = defaultdict(set)
+    for one in [*kept, *(one for one in row if one.result.status != "ok")]:
+        seed, other = one.result.seed, chosen.get(one.result.seed)
+        if one.result.status == "ok":
+            claims[seed].add(one.result.model_dump_json())
+        if other is None or _standing(one) > _standing(other):
+            chosen[seed] = one
+    notes = [
+        f"{len(texts)} different results claim seed {seed}: "
+        + ("the verified one counts" if chosen[seed].verified else "the one that finished last counts")
+        for seed, texts in sorted(claims.items())
+        if len(texts) > 1
+    ]
+    return list(chosen.values()), notes
+
+
+def _each_once(row: Sequence[Vetted]) -> list[Vetted]:
+    """The results of a row that stands apart; the very same one from two places is one."""
+    return list({one.result.model_dump_json(): one for one in row}.values())
 
 
 def _make(result: Result) -> str:
     return json.dumps({k: v for k, v in result.identity.items() if k not in ("seed", "seeds")}, sort_keys=True)
 
 
-def _row_key(result: Result) -> tuple[str, str]:
-    return result.method, json.dumps(result.overrides, sort_keys=True)
+_RowKey = tuple[str, str, str]
 
 
-def _age(result: Result) -> tuple[bool, str, str]:
-    return result.status == "ok", result.finished, result.cell
+def _row_key(result: Result) -> _RowKey:
+    return result.method, json.dumps(result.overrides, sort_keys=True), result.precision
+
+
+def _standing(one: Vetted) -> tuple[bool, bool, datetime, str, str]:
+    """What decides between two results of one seed, or two makes of one row: the larger one counts."""
+    result = one.result
+    return result.status == "ok", one.verified, instant(result.finished), result.cell, str(one.path)
+
+
+def _row(chosen: tuple[list[Vetted], list[str]]) -> Row:
+    ones, notes = chosen
+    ones = sorted(ones, key=lambda one: (one.result.seed, str(one.path)))
+    result = ones[0].result
+    row = Row(label_of(result), result.method, dict(result.overrides), [one.cell for one in ones], result.precision)
+    row.apart, row.refused = plain(ones[0].apart), ones[0].refused
+    undefined = {
+        f"{name} is undefined (seed {one.result.seed})": reason
+        for one in ones
+        if one.result.status == "ok"
+        for name, value in one.result.scores.items()
+        if value is None and (reason := one.result.undefined.get(name, "no reason given"))
+    }
+    kept = [f"{place}: {plain(reason)}" for place, reason in _merged(undefined)]
+    row.notes = list(dict.fromkeys([*kept, *notes, *(plain(note) for one in ones for note in one.notes)]))
+    return row
+
+
+def _merged(undefined: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Reasons of a metric, those that are the same for several seeds once."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for place, reason in undefined.items():
+        name, _, seed = place.rpartition(" (seed ")
+        found[name, reason].append(seed.rstrip(")"))
+    return [
+        (f"{name} (seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)})", reason)
+        for (name, reason), seeds in found.items()
+    ]
 
 
 def decimals(values: Iterable[float | None]) -> int:
@@ -173,8 +285,15 @@ def decimals(values: Iterable[float | None]) -> int:
 def label(method: str, overrides: Mapping[str, object]) -> str:
     """``late-fusion`` or ``late-fusion {training.epochs=5}``."""
     if not overrides:
-        return method
-    return f"{method} {{{', '.join(f'{key}={_plain(value)}' for key, value in sorted(overrides.items()))}}}"
+        return plain(method)
+    changes = ", ".join(f"{key}={_plain(value)}" for key, value in sorted(overrides.items()))
+    return plain(f"{method} {{{changes}}}")
+
+
+def label_of(result: Result) -> str:
+    """The name of a result's row: ``late-fusion {precision=bf16}`` in another precision than the method's own."""
+    precision = {} if result.precision == "fp32" else {"precision": result.precision}
+    return label(result.method, {**result.overrides, **precision})
 
 
 def _plain(value: object) -> str:
@@ -187,52 +306,61 @@ def _plain(value: object) -> str:
     return json.dumps(value)
 
 
-def _table(dataset: str, task: str, cells: list[Cell], reference: str | None, metric: str | None) -> Table:
-    rows: dict[tuple[str, str], Row] = {}
-    for path, result in sorted(newest(cells), key=lambda cell: (*_row_key(cell[1]), cell[1].seed)):
-        name = label(result.method, result.overrides)
-        row = rows.setdefault(_row_key(result), Row(name, result.method, dict(result.overrides), []))
-        row.cells.append((path, result))
-    _set_apart(list(rows.values()))
-    names, directions = _metrics([row.ok[0][1] for row in rows.values() if row.ok and not row.apart])
-    chosen = metric if metric in names else names[0] if names else ""
-    table = Table(dataset, task, "", chosen, directions, list(rows.values()))
-    table.area = next((result.area for _, result in cells if result.area), "")
-    for row in table.rows:
-        row.scores = {name: estimate(_values(row, name)) for name in names}
+def _table(
+    dataset: str, task: str, vetted: list[Vetted], reference: str | None, metric: str | None, known: Known
+) -> Table:
+    chosen = _choose(vetted)
+    rows = chosen.rows
+    names = _metrics(dataset, task, rows, known)
+    directions = {name: spec.direction for name in names if (spec := known.metric(name)) is not None}
+    first = metric if metric in names else names[0] if names else ""
+    table = Table(dataset, task, "", first, directions, rows, known.task(dataset, task) is not None)
+    areas = Counter(plain(one.result.area) for one in vetted if one.result.area)
+    table.area = max(areas, key=lambda area: (areas[area], area), default="")
+    table.notes = [
+        f"{count} result{'' if count == 1 else 's'} left out, for newer ones of the same rows are there: {reason}"
+        for reason, count in sorted(chosen.superseded.items())
+    ]
+    for row in rows:
+        row.scores = {name: None if row.refused else estimate(_values(row, name)) for name in names}
         row.cost = _cost(row)
     _rank(table)
-    curves = {key: _curves(row, chosen) for key, row in rows.items()}
-    yardstick = curves.get((reference or "", "{}"), {})
-    for key, row in rows.items():
-        row.robustness = _robustness(curves[key], yardstick, table.sign)
-    table.rows.sort(key=lambda row: (row.rank is None, row.rank or 0, row.label))
+    curves = [{} if row.apart else _curves(row, first) for row in rows]
+    pairs = zip(rows, curves, strict=True)
+    yardstick = next((found for row, found in pairs if row.own and row.method == reference), {})
+    for row, found in zip(rows, curves, strict=True):
+        row.robustness = _robustness(found, yardstick, table.sign)
+    table.rows.sort(key=lambda row: (row.rank is None, row.rank or 0, bool(row.apart), row.label, row.apart))
+    _tell_apart(table.rows)
     return table
 
 
-def _metrics(results: Sequence[Result]) -> tuple[list[str], dict[str, Literal["higher", "lower"]]]:
-    """Every metric, in the order that most results have them in, and the direction of each."""
+def _tell_apart(rows: Sequence[Row]) -> None:
+    """Give every row a label of its own: one that stands apart must not be taken for the method's."""
+    taken: set[str] = set()
+    for row in rows:
+        wanted = f"{row.label} (apart)" if row.apart else row.label
+        number = 2
+        name = wanted
+        while name in taken:
+            name = f"{wanted} ({number})"
+            number += 1
+        taken.add(name)
+        row.label = name
+
+
+def _metrics(dataset: str, task: str, rows: Sequence[Row], known: Known) -> list[str]:
+    """The task's metrics as it declares them; of a task that is not known here, those of its results, in the order that
+    most of them have."""
+    declared = known.task(dataset, task)
+    if declared is not None:
+        return [name for name in declared.metrics if known.metric(name) is not None]
+    results = [row.ok[0][1] for row in rows if row.ok and not row.apart]
+    results = results or [row.ok[0][1] for row in rows if row.ok and not row.refused]
     orders = Counter(tuple(result.scores) for result in results)
     common = max(orders, key=lambda order: (orders[order], len(order), order), default=())
-    names = list(dict.fromkeys([*common, *(name for result in results for name in result.scores)]))
-    known = {name: direction for result in results for name, direction in result.directions.items()}
-    return names, {name: known.get(name, "higher") for name in names}
-
-
-def _set_apart(rows: Sequence[Row]) -> None:
-    """Mark the rows that were not measured on the data, or with the metrics, of most rows (of the newest, if equal)."""
-    measured = [(row, _measured(row.ok[0][1]), max(result.finished for _, result in row.ok)) for row in rows if row.ok]
-    counts: dict[str, tuple[int, str]] = {}
-    for _, how, finished in measured:
-        count, last = counts.get(how, (0, ""))
-        counts[how] = count + 1, max(last, finished)
-    for row, how, _ in measured:
-        row.apart = how != max(counts, key=lambda key: (counts[key], key))
-
-
-def _measured(result: Result) -> str:
-    parts = {name: result.identity.get(name) for name in ("fingerprint", "metrics", "protocol_version")}
-    return json.dumps(parts, sort_keys=True)
+    names = dict.fromkeys([*common, *(name for result in results for name in result.scores)])
+    return [name for name in names if known.metric(name) is not None]
 
 
 def _values(row: Row, metric: str) -> list[float]:
@@ -329,8 +457,14 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def overall(found: Sequence[Table]) -> list[Overall]:
-    """Every method without overrides that has a score: the complete ones by rank, then the others by name."""
-    own = {table.name: {row.method: row for row in table.rows if not row.overrides and row.rank} for table in found}
+    """Every method as it declares itself that has a score: the complete ones by rank, then the others by name.
+
+    Datasets that no plugin here declares do not count beside some that are: anybody can name one, and no method would
+    be complete.
+    """
+    if any(table.known for table in found):
+        found = [table for table in found if table.known]
+    own = {table.name: {row.method: row for row in table.rows if row.own and row.rank} for table in found}
     methods = sorted({method for rows in own.values() for method in rows})
     compared = [table for table in found if len(own[table.name]) > 1]
     complete = [method for method in methods if compared and all(method in own[table.name] for table in compared)]

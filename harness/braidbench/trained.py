@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from braidbench.assembly import preprocessing, restore
-from braidbench.cell import Cell, Request, differences, make_cell, seeds
+from braidbench.cell import Cell, Request, command_of, differences, make_cell, seeds
 from braidbench.data import Split, open_split
 from braidbench.determinism import demand
 from braidbench.errors import DataError
@@ -21,6 +21,7 @@ from braidbench.precision import computing_in
 from braidbench.recipe import Recipe, resolve
 from braidbench.registry import registry
 from braidbench.results import Result
+from braidbench.text import plain
 from braidbench.training import predict
 
 
@@ -56,9 +57,11 @@ def load_trained(folder: Path, result: Result) -> Trained:
     """
     path = folder / WEIGHTS
     if result.status != "ok" or not path.is_file():
-        raise DataError(f"{folder}: there is no trained model here; run {result.command}")
+        raise DataError(f"{folder}: there is no trained model here; run {plain(command_of(result))}")
     if sha256_file(path) != result.files.get(WEIGHTS):
-        raise DataError(f"{path} is not the file that its result names; delete {folder} and run {result.command}")
+        raise DataError(
+            f"{path} is not the file that its result names; delete {folder} and run {plain(command_of(result))}"
+        )
     query = f"{result.dataset}/{result.task}"
     request = Request(
         query, result.method, result.seed, result.overrides, folder.parent, device="cpu", precision=result.precision
@@ -66,7 +69,9 @@ def load_trained(folder: Path, result: Result) -> Trained:
     cell = make_cell(request, resolve(registry(), query, result.method, result.overrides))
     if cell.id != result.cell:
         changed = "; ".join(differences(result.identity, cell.identity)[:3])
-        raise DataError(f"{folder} was made by something else than what is installed ({changed}); run {result.command}")
+        raise DataError(
+            f"{folder} was made by something else than what is installed ({changed}); run {plain(command_of(result))}"
+        )
     demand(request.threads)
     torch.manual_seed(seeds(request.seed)["init"])
     return Trained(result, cell, restore(cell.recipe, path).eval())

@@ -1,7 +1,8 @@
 """Results → a folder of static files that opens from ``file://`` without a network request.
 
-Names and texts come from strangers: every one goes through autoescaping, page names are hashes or cleaned, and a
-content security policy lets the pages run their own files only. The same results give the same bytes.
+Names and texts come from strangers: every one loses what does not show and goes through autoescaping, page names are
+hashes or cleaned, and a content security policy lets the pages run their own files only. What a page says of a result
+was vetted; the command that a reader may copy is made here. The same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from typing import Any
 
 import jinja2
 
-from braidbench.errors import UsageError
-from braidbench.files import storage
+from braidbench.errors import DataError, UsageError
+from braidbench.files import sha256_json, storage
 from braidbench.measurements import Measurement
 from braidbench.measurements import read as read_measurements
-from braidbench.results import Result
+from braidbench.results import LONGEST_TEXT, Result, instant, read_document
 from braidbench.stats import Estimate
 from braidbench.store import Found, read
-from braidbench.summary import Cell, Overall, Table, decimals, newest, overall, tables
+from braidbench.summary import Overall, Table, decimals, overall, tables_of
+from braidbench.text import lines, plain
+from braidbench.vetting import Cell, Vetted, vet
 from braidbench_leaderboard.charts import COSTS, cost_plot, robustness_plots, stacked_bars
 
 HERE = Path(__file__).parent
@@ -117,7 +120,8 @@ def _commit(results: Sequence[Path]) -> str | None:
     path = results[0] if results[0].is_dir() else results[0].parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(path), *arguments, "--", "."]
+        # Without its optional locks git writes nothing into somebody's repository.
+        command = ["git", "--no-optional-locks", "-C", str(path), *arguments, "--", "."]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
@@ -135,28 +139,34 @@ class _Pages:
     def __init__(
         self, found: Found, reference: str | None, commit: str | None, measurements: Sequence[Measurement]
     ) -> None:
-        # One result may come from two folders; it is one cell with one page.
-        unique = {cell_page(result): (path, result) for path, result in found.results}
-        self.cells: list[Cell] = sorted(
-            unique.values(), key=lambda cell: (cell[1].dataset, cell[1].method, cell_page(cell[1]))
+        # The very same result may come from two folders; it is one cell with one page.
+        unique = {cell_page(one.result): one for one in vet(found.results)}
+        self.vetted: list[Vetted] = sorted(
+            unique.values(), key=lambda one: (one.result.dataset, one.result.method, cell_page(one.result))
         )
-        self.tables: list[Table] = tables(self.cells, reference)
+        self.cells: list[Cell] = [one.cell for one in self.vetted]
+        self.tables: list[Table] = tables_of(self.vetted, reference)
         self.overall: list[Overall] = overall(self.tables)
         self.measurements = measurements
         shown = {(table.dataset, table.task) for table in self.tables}
         self.homeless = [
-            f"{m.measure} of {m.dataset}/{m.task}: there is no result on it, so it has no page"
+            plain(f"{m.measure} of {m.dataset}/{m.task}: there is no result on it, so it has no page")
             for m in measurements
             if (m.dataset, m.task) not in shown
         ]
         self.reference = reference
         self.corrupt = found.corrupt
-        self.current = {id(result) for _, result in newest(self.cells)}
+        self.current = {id(result) for table in self.tables for row in table.rows for _, result in row.cells}
         self.about = {
             "version": version("braidbench"),
             "commit": commit,
-            "newest": max(result.finished for _, result in self.cells),
+            "newest": self._newest(),
         }
+
+    def _newest(self) -> str:
+        """When the newest of the results that count was finished; empty if none counts."""
+        counted = [one.result.finished for one in self.vetted if not one.apart]
+        return max(counted, key=instant, default="")
 
     @cached_property
     def environment(self) -> jinja2.Environment:
@@ -164,10 +174,18 @@ class _Pages:
             loader=jinja2.FileSystemLoader(HERE / "templates"),
             autoescape=True,
             undefined=jinja2.StrictUndefined,
+            finalize=_shown,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= {"score": _score, "pm": _pm, "si": _si, "cell_page": cell_page, "mb": _megabytes}
+        environment.filters |= {
+            "score": _score,
+            "pm": _pm,
+            "si": _si,
+            "cell_page": cell_page,
+            "mb": _megabytes,
+            "short": plain,
+        }
         environment.globals |= {"policy": POLICY, "about": self.about, "task_page": task_page}
         return environment
 
@@ -184,10 +202,11 @@ class _Pages:
             areas=sorted({table.area or "other" for table in self.tables}),
             overall=self.overall,
             by_task={
-                table.name: {row.method: (place, row) for place, row in enumerate(table.rows) if not row.overrides}
+                table.name: {row.method: (place, row) for place, row in enumerate(table.rows) if row.own}
                 for table in self.tables
             },
-            tuned=sum(bool(row.overrides) for table in self.tables for row in table.rows),
+            tuned=sum(bool(row.differs) and not row.apart for table in self.tables for row in table.rows),
+            apart=sum(bool(row.apart) for table in self.tables for row in table.rows),
             counts={state: states.count(state) for state in ("ok", "failed", "skipped")},
             corrupt=self.corrupt,
         )
@@ -209,9 +228,10 @@ class _Pages:
                 reference=self.reference,
             )
         template = self.environment.get_template("cell.html")
-        for path, result in self.cells:
+        for one in self.vetted:
+            path, result = one.cell
             text = template.render(
-                root="../", result=result, history=_history(path), current=id(result) in self.current,
+                root="../", result=result, one=one, history=_history(path), current=id(result) in self.current,
                 identity=json.dumps(result.identity, indent=1, sort_keys=True), task=task_page_of(result),
                 decimals={name: decimals([value]) for name, value in result.scores.items()},
             )  # fmt: skip
@@ -239,18 +259,30 @@ def _task_page(dataset: str, task: str) -> str:
 
 
 def cell_page(result: Result) -> str:
-    """Path of a cell's page below the site. Two results may share an identity, so its content counts too."""
-    told = (result.cell, result.finished, result.status, result.method, result.seed)
-    return f"cell/{result.cell[:16]}-{hashlib.sha256(repr(told).encode()).hexdigest()[:12]}.html"
+    """Path of a cell's page below the site. Several results may claim one identity, so all that they say counts too."""
+    told = sha256_json(result.model_dump(mode="json", exclude=_FROM_THE_REGISTRY))
+    return f"cell/{result.cell[:16]}-{told[:16]}.html"
+
+
+_FROM_THE_REGISTRY = {"directions", "in_domain", "robustness", "command", "task_kind", "area", "citation"}
+"""What vetting replaces: it differs between installations, and a cell keeps its page."""
+
+LONGEST_HISTORY = 10_000
+"""Epochs of a page."""
 
 
 def _history(path: Path) -> list[dict[str, Any]]:
     """Epochs of a cell's history; none for a submission without one, or a file that cannot be read."""
     try:
-        epochs = json.loads((path / "history.json").read_text())["epochs"]
+        epochs = json.loads(read_document(path / "history.json"))["epochs"][:LONGEST_HISTORY]
         return [{name: None if e[name] is None else float(e[name]) for name in ("loss", "valid")} for e in epochs]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, DataError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return []
+
+
+def _shown(value: Any) -> Any:
+    """What every expression of a template goes through: text without what does not show; markup is the templates'."""
+    return lines(value, LONGEST_TEXT) if type(value) is str else value
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------

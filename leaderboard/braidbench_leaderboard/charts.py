@@ -22,7 +22,9 @@ COSTS = {
 
 def cost_plot(table: Table) -> dict[str, Any] | None:
     """Score against cost, one point a row with its interval. The page offers the other costs for the x axis."""
-    points = [_point(row, table.metric) for row in table.rows if row.scores.get(table.metric) and row.cost]
+    # One point that cannot be compared would stretch the axes of all the others.
+    drawn = [row for row in table.rows if not row.apart and row.scores.get(table.metric) and row.cost]
+    points = [_point(row, table.metric) for row in drawn]
     if not points:
         return None
     x = {
@@ -74,7 +76,7 @@ def _by_method(table: Table, shown: Sequence[str]) -> dict[str, Any]:
         "field": "method",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": [row.label for row in table.rows]},
+        "scale": {"domain": [row.label for row in table.rows if not row.apart]},
         "legend": {**LEGEND, "values": list(shown)},
     }
 

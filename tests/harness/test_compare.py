@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -15,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.stats
 
+from braidbench.cell import seeds
+from braidbench.files import sha256_file, sha256_json
 from braidbench.results import Result
 from braidbench.stats import holm
 
@@ -22,23 +23,40 @@ LABELS = np.arange(60) % 3
 
 
 def write_cell(root: Path, method: str, seed: int, prediction: Any, target: Any, kind: str = "classification",
-               index: Any = None, score: float = 0.5, **fields: Any) -> Path:  # fmt: skip
-    cell = hashlib.sha256(f"{method}{seed}{fields}".encode()).hexdigest()
-    result = Result(
-        cell=cell, dataset="d", task="t", method=method, seed=seed, status="ok", scores={"s": score},
-        directions={"s": "higher"}, task_kind=kind, identity={"seed": seed, "method": method}, command="braidbench run",
-        started="2026-01-01", finished="2026-01-01", **fields,
-    )  # fmt: skip
+               index: Any = None, score: float | None = None, **fields: Any) -> Path:  # fmt: skip
+    identity = {
+        "dataset": {"name": "d", "task": "t"}, "method": {"name": method}, "seed": seed, "seeds": seeds(seed), **fields,
+    }  # fmt: skip
+    cell = sha256_json(identity)
     folder = root / cell[:12]
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text(result.model_dump_json())
     table = pa.table({
         "index": pa.array(range(len(target)) if index is None else index, pa.int64()),
         "prediction": pa.array([list(row) for row in prediction], pa.list_(pa.float32())),
         "target": pa.array(target) if np.ndim(target) == 1 else pa.array([list(row) for row in target]),
     })  # fmt: skip
-    pq.write_table(table, folder / "predictions.parquet")
-    return folder / "predictions.parquet"
+    path = folder / "predictions.parquet"
+    pq.write_table(table, path)
+    result = Result(
+        cell=cell, dataset="d", task="t", method=method, seed=seed, status="ok", scores=scores_of(path, kind, score),
+        task_kind=kind, identity=identity, command="braidbench run", started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:00:00+00:00", files={path.name: sha256_file(path)}, **fields,
+    )  # fmt: skip
+    (folder / "result.json").write_text(result.model_dump_json())
+    if score is not None:
+        path.unlink()
+    return path
+
+
+def scores_of(path: Path, kind: str, score: float | None) -> dict[str, float]:
+    """What the predictions give by a metric of the kind; ``score`` if there are to be none beside the result."""
+    if score is not None:
+        return {"accuracy": score}
+    table = pq.read_table(path).sort_by("index").to_pydict()
+    prediction, target = np.array(table["prediction"]), np.array(table["target"])
+    if kind == "classification":
+        return {"accuracy": float((prediction.argmax(1) == target).mean())}
+    return {"mse": float(((prediction - target) ** 2).mean())}
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:
@@ -107,8 +125,8 @@ def test_only_shared_seeds_are_compared(cli, tmp_path):
 
 @pytest.mark.parametrize(
     ("prediction", "target", "index"),
-    [(wrong_at(0), (LABELS + 1) % 3, None), (wrong_at(0)[:40], LABELS[:40], None), (wrong_at(0), LABELS, range(1, 61))],
-    ids=["targets", "fewer", "rows"],
+    [(wrong_at(0), (LABELS + 1) % 3, None), (wrong_at(0)[:40], LABELS[:40], None)],
+    ids=["targets", "fewer"],
 )
 def test_predictions_of_different_data_are_never_paired(cli, tmp_path, prediction, target, index):
     root = tmp_path / "results"
@@ -121,6 +139,17 @@ def test_predictions_of_different_data_are_never_paired(cli, tmp_path, predictio
     assert "different rows or targets" in line
 
 
+def test_predictions_of_a_part_of_the_rows_stand_apart(cli, tmp_path):
+    root = tmp_path / "results"
+    write_cell(root, "a", 0, wrong_at(0), LABELS)
+    write_cell(root, "b", 0, wrong_at(0), LABELS, index=range(1, 61))
+    done = cli("compare", "a", "b")
+    assert (done.returncode, done.stdout) == (3, "")
+    [line] = done.stderr.splitlines()
+    assert "'b' stands apart" in line
+    assert "other split" in line
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1 nonsense PAR1"])
 def test_a_damaged_predictions_file_is_one_line(cli, tmp_path, content):
     root = tmp_path / "results"
@@ -129,7 +158,7 @@ def test_a_damaged_predictions_file_is_one_line(cli, tmp_path, content):
     done = cli("compare", "a", "b")
     assert done.returncode == 3
     [line] = done.stderr.splitlines()
-    assert "not a predictions file" in line
+    assert "its predictions.parquet is not the file that it names" in line
 
 
 @pytest.mark.parametrize(
@@ -146,19 +175,20 @@ def test_wrong_requests_are_one_line(cli, tmp_path, arguments, part):
 
 def test_the_table_has_the_same_numbers_in_every_format(cli, tmp_path):
     for seed, score in enumerate((0.7, 0.8, 0.9)):
-        write_cell(tmp_path / "results", "a_b & <i>|", seed, wrong_at(0), LABELS, score=score)
+        write_cell(tmp_path / "results", "a_b", seed, wrong_at(0), LABELS, score=score)
     half = scipy.stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
     wanted = f"0.8000 ± {half:.4f}"
     [header, row] = csv.reader(io.StringIO(cli("table", "--format", "csv").stdout))
-    assert dict(zip(header, row, strict=True))["s ↑"] == wanted
-    assert row[1] == "a_b & <i>|"
+    assert dict(zip(header, row, strict=True))["accuracy ↑"] == wanted
+    assert row[1] == "a_b"
     latex = cli("table", "--format", "latex").stdout
-    assert r"a\_b \& " in latex
+    assert r" a\_b & " in latex
     assert "\\toprule" in latex
+    assert wanted.replace("±", r"$\pm$") in latex
     for form in ("github", "rich"):
         assert wanted in cli("table", "--format", form).stdout
     [table] = json.loads(cli("table", "--json").stdout)
-    assert table["rows"][0]["scores"]["s"]["mean"] == pytest.approx(0.8)
+    assert table["rows"][0]["scores"]["accuracy"]["mean"] == pytest.approx(0.8)
 
 
 def test_a_gate_fails_where_the_second_is_worse(cli, tmp_path):

@@ -13,7 +13,8 @@ from braidbench.data import Column, Split
 from braidbench.errors import DataError
 from braidbench.evaluation import robustness
 from braidbench.evaluation.complexity import PeakMemory, count_flops, count_parameters, inference_seconds
-from braidbench.evaluation.robustness import measure, relative_robustness
+from braidbench.evaluation.curves import relative_robustness
+from braidbench.evaluation.robustness import measure
 from braidbench.evaluation.scores import metrics_of, score
 from braidbench.model import Head, MultimodalModel
 from braidbench.registry import registry

@@ -56,7 +56,8 @@ def test_of_one_measure_the_newest_counts_wherever_it_lies(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "place"),
     [
-        (lambda d: d.update(schema_version=2), "schema_version"),
+        (lambda d: d.update(schema_version=0), "schema_version"),
+        (lambda d: d.update(created="9999"), "created"),
         (lambda d: d.update(surprise=1), "surprise"),
         (lambda d: d["bars"][0]["parts"][0].update(value=-1), "bars.0.parts.0.value"),
         (lambda d: d["bars"][0]["parts"][0].update(low=0.7), "bars.0.parts.0"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from braidbench.cell import seeds as seeds_of
+from braidbench.files import sha256_json
 from braidbench.measurements import Bar, Measurement, Part, save
 from braidbench.results import Cost, Curve, Environment, Result
 
@@ -28,14 +29,20 @@ LEVELS = {
 def make(method: str = "late-fusion", seed: int = 0, score: float = 0.9, **fields: Any) -> Result:
     """A cell; any field of the result can be set. Its hash and costs follow from the rest."""
     dataset = fields.get("dataset", "digits")
-    text = repr(sorted({"method": method, "seed": seed, **fields}.items(), key=str))
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    base, _, modality = method.partition("[")
+    identity: dict[str, Any] = {
+        "dataset": {"name": dataset, "task": fields.get("task", "digit")}, "method": {"name": base}, "seed": seed,
+        "seeds": seeds_of(seed), "overrides": fields.get("overrides", {}), **fields.get("identity", {}),
+    }  # fmt: skip
+    if modality:
+        identity["modalities"] = [modality.rstrip("]")]
+    digest = sha256_json(identity)
     rng = np.random.default_rng(int(digest[:8], 16))
     values: dict[str, Any] = {
         "cell": digest, "dataset": dataset, "task": "digit", "method": method, "seed": seed, "status": "ok",
         "scores": {"accuracy": score, "macro-f1": score - 0.01}, "valid_scores": {"accuracy": score},
-        "directions": {"accuracy": "higher", "macro-f1": "higher"}, "identity": {"method": method, "seed": seed},
-        "environment": ENVIRONMENT, "command": f"braidbench run {dataset} '{method}' --seed {seed}",
+        "directions": {"accuracy": "higher", "macro-f1": "higher"},         "environment": ENVIRONMENT,
+        "command": f"braidbench run {dataset} '{method}' --seed {seed}",
         "started": "2026-01-01T00:00:00+00:00", "finished": f"2026-01-01T00:0{seed}:00+00:00", "area": "multimedia",
         "modalities": ["image", "audio"], "files": {"predictions.parquet": "a" * 64}, "best_epoch": 1,
         "cost": Cost(
@@ -44,7 +51,7 @@ def make(method: str = "late-fusion", seed: int = 0, score: float = 0.9, **field
             inference_seconds_per_sample=float(rng.uniform(1e-5, 1e-3)), inference_batch_size=32,
             peak_host_bytes=int(rng.integers(4 * 10**8, 9 * 10**8)),
         ),
-        **fields,
+        **fields, "identity": identity,
     }  # fmt: skip
     if values["status"] != "ok":
         values |= {"scores": {}, "valid_scores": {}, "cost": None, "files": {}, "best_epoch": None}
@@ -66,7 +73,7 @@ def study(datasets: int = 2, seeds: int = 3) -> list[Result]:
                         Curve(
                             corruption=corruption, modality=modality, metric="accuracy", direction="higher",
                             severities=[step / 10 for step in range(11)], scores=[float(v) for v in score - drop],
-                            relative=float(score - drop.mean()), seed=seed, source="1-abc",
+                            relative=float(score - drop.mean()), seed=seeds_of(seed)["corruption"], source="1-abc",
                         )
                     )  # fmt: skip
                 area = ("multimedia", "healthcare")[d % 2]

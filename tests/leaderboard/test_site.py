@@ -204,19 +204,19 @@ def test_the_lock_file_pins_what_is_vendored():
 def test_strangers_texts_are_shown_and_never_run(tmp_path, make_result, make_measurement, store_results):
     curve = {
         "corruption": HOSTILE, "modality": HOSTILE, "metric": HOSTILE, "direction": "higher", "severities": [0, 1],
-        "scores": [0.9, 0.8], "relative": 0.8, "seed": 0, "source": "1",
+        "scores": [0.9, 0.8], "relative": 0.8, "seed": 0, "source": HOSTILE,
     }  # fmt: skip
     hostile = make_result(
         HOSTILE, dataset=HOSTILE, task="../../../etc/passwd", scores={HOSTILE: 0.5}, valid_scores={},
         directions={HOSTILE: "higher"}, area=HOSTILE, command=HOSTILE, citation=HOSTILE, overrides={HOSTILE: HOSTILE},
-        deviations=[HOSTILE], files={HOSTILE: HOSTILE}, identity={HOSTILE: HOSTILE}, finished=HOSTILE,
+        deviations=[HOSTILE], files={HOSTILE: "0" * 64}, identity={HOSTILE: HOSTILE},
         robustness=[curve],
     )  # fmt: skip
     failed = make_result("b", dataset=HOSTILE, status="failed", failure="crash", reason=HOSTILE, log_tail=[HOSTILE])
     results = store_results(tmp_path / "results", [hostile, failed, make_result(HOSTILE), make_result("javascript:x")])
     task = "../../../etc/passwd"
     part = Part(name=HOSTILE, value=1, low=0, high=2)
-    texts = dict.fromkeys(("title", "label", "unit", "command", "created", "measure", "dataset"), HOSTILE)
+    texts = dict.fromkeys(("title", "label", "unit", "command", "measure", "dataset"), HOSTILE)
     save(results, make_measurement(task=task, bars=[Bar(name=HOSTILE, parts=[part])], notes=[HOSTILE], **texts))
     build_site([results], tmp_path / "site")
     assert check_site(tmp_path / "site").problems == []

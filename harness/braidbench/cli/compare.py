@@ -31,7 +31,7 @@ def compare(methods: tuple[str, ...], dataset: str | None, results: Path, fail_i
 
     Exit codes: 0 ok, 1 a verdict is what --fail-if names, 2 usage, 3 results that cannot be paired.
     """
-    from braidbench.errors import UsageError
+    from braidbench.errors import DataError, UsageError
     from braidbench.registry import did_you_mean
     from braidbench.stats import holm
     from braidbench.store import read
@@ -43,31 +43,34 @@ def compare(methods: tuple[str, ...], dataset: str | None, results: Path, fail_i
     for sentence in found.corrupt:
         click.echo(f"warning: left out: {sentence}", err=True)
     made = [t for t in tables(found.results) if dataset in (None, t.dataset, t.name)]
-    known = {row.label for t in made for row in t.rows}
+    known = {row.label for t in made for row in t.rows if not row.apart}
     for method in methods:
+        for row in (row for t in made for row in t.rows if row.apart and method not in known):
+            if row.label.startswith(f"{method} (apart"):
+                raise DataError(f"{method!r} stands apart in {results}: {row.apart}")
         if method not in known:
             raise UsageError(f"no results of {method!r} in {results}.{did_you_mean(method, known)}")
-    rows = [
+    lines = [
         line for t in made for pair in itertools.combinations(dict.fromkeys(methods), 2) for line in _pair(t, *pair)
     ]
-    if not rows:
+    if not lines:
         raise UsageError(f"no task in {results} has two of these methods with a seed in common")
-    for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p_holm"] = adjusted
-        low, high = row["interval"]
-        row["verdict"] = (
-            "tie" if adjusted > 0.05 or low <= 0 <= high else "better" if row["difference"] > 0 else "worse"
+    for line, adjusted in zip(lines, holm([line["p"] for line in lines]), strict=True):
+        line["p_holm"] = adjusted
+        low, high = line["interval"]
+        line["verdict"] = (
+            "tie" if adjusted > 0.05 or low <= 0 <= high else "better" if line["difference"] > 0 else "worse"
         )
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
-    for row in () if as_json else rows:
-        low, high = row["interval"]
+        click.echo(json.dumps(lines, indent=1))
+    for line in () if as_json else lines:
+        low, high = line["interval"]
         click.echo(
-            f"{row['task']}  {row['first']} -> {row['second']}  {row['score']} {row['difference']:+.4f} "
-            f"[{low:+.4f}, {high:+.4f}]  {row['seeds']} seeds x {row['samples']} samples  "
-            f"p {row['p_holm']:.2g} (Holm)  {row['verdict']}"
+            f"{line['task']}  {line['first']} -> {line['second']}  {line['score']} {line['difference']:+.4f} "
+            f"[{low:+.4f}, {high:+.4f}]  {line['seeds']} seeds x {line['samples']} samples  "
+            f"p {line['p_holm']:.2g} (Holm)  {line['verdict']}"
         )
-    if any(row["verdict"] == fail_if for row in rows):
+    if any(line["verdict"] == fail_if for line in lines):
         raise click.exceptions.Exit(1)
 
 
@@ -126,20 +129,14 @@ def sample_scores(
 ) -> tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """(what it is, rows of the split, targets, score a row) of one cell's predictions, by row; more is better."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     from braidbench.errors import DataError
+    from braidbench.predictions import read_predictions
 
-    try:
-        table = pq.read_table(path).sort_by("index")
-        index = np.array(table["index"].to_pylist(), np.int64)
-        prediction = np.array(table["prediction"].to_pylist(), np.float64)
-        target = np.array(table["target"].to_pylist(), np.float64)
-        if len(index) != len(np.unique(index)) or (kind != "classification" and prediction.shape != target.shape):
-            raise ValueError(f"predictions {prediction.shape}, targets {target.shape}, {len(np.unique(index))} rows")
-    except Exception as error:
-        # Arrow reports a damaged file in many ways; what the user needs is the file's name and the remedy.
-        raise DataError(f"{path}: not a predictions file ({error}); run its cell again") from None
+    read = read_predictions(path)
+    index, prediction, target = read.index, read.prediction.astype(np.float64), read.target.astype(np.float64)
+    if kind != "classification" and prediction.shape != target.shape:
+        raise DataError(f"{path}: predictions {prediction.shape} for targets {target.shape}; run its cell again")
     if kind == "classification":
         return "accuracy", index, target, (prediction.argmax(axis=1) == target).astype(np.float64)
     if kind == "multilabel":

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -20,6 +19,7 @@ from torch import Tensor
 from braidbench.data import Split
 from braidbench.determinism import NondeterministicKernelError, named
 from braidbench.errors import PluginError, StorageError
+from braidbench.evaluation.curves import SEVERITIES, relative_robustness
 from braidbench.evaluation.scores import score
 from braidbench.failures import kind_of, reason_of
 from braidbench.registry import Registry, load_target
@@ -27,9 +27,6 @@ from braidbench.results import Curve, FailedCurve
 from braidbench.sources import source_hash
 from braidbench.specs import Corruption, Metric, Modality, Task
 from braidbench.training import predict
-
-SEVERITIES = tuple(step / 10 for step in range(11))
-"""The grid of the published protocol: 0, 0.1, …, 1."""
 
 
 def applicable(registry: Registry, modality: Modality) -> list[Corruption]:
@@ -203,11 +200,3 @@ def failed_curve(registry: Registry, corruption: str, modality: str, error: Base
         reason=reason_of(error),
         plugin=registry.find("corruptions", corruption).plugin.owner,
     )
-
-
-def relative_robustness(severities: Sequence[float], scores: Sequence[float | None], sign: int) -> float | None:
-    """Area under ``sign`` × score over the severity range, divided by the range (trapezoids). None if a score is."""
-    if any(value is None for value in scores) or len(scores) < 2:
-        return None
-    area = np.trapezoid(np.asarray(scores, np.float64), np.asarray(severities, np.float64))
-    return float(sign * area / (severities[-1] - severities[0]))
