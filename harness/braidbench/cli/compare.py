@@ -45,9 +45,9 @@ def compare(methods: tuple[str, ...], dataset: str | None, results: Path, fail_i
     made = [t for t in tables(found.results) if dataset in (None, t.dataset, t.name)]
     known = {row.label for t in made for row in t.rows if not row.apart}
     for method in methods:
-        for row in (row for t in made for row in t.rows if row.apart and method not in known):
-            if row.label.startswith(f"{method} (apart"):
-                raise DataError(f"{method!r} stands apart in {results}: {row.apart}")
+        aside = [line.apart for t in made for line in t.rows if line.label.startswith(f"{method} (apart")]
+        if method not in known and aside:
+            raise DataError(f"{method!r} stands apart in {results}: {aside[0]}")
         if method not in known:
             raise UsageError(f"no results of {method!r} in {results}.{did_you_mean(method, known)}")
     lines = [
