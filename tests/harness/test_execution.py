@@ -17,7 +17,7 @@ import torch
 import braid_toy.parts
 import braidbench
 from braidbench import Procedure
-from braidbench.cell import Request, make_cell
+from braidbench.cell import Request, make_cell, now
 from braidbench.data import open_split
 from braidbench.errors import NewerVersionError, UndefinedScoreError
 from braidbench.execution import ended, execute
@@ -413,7 +413,7 @@ def test_a_result_of_a_newer_version_is_left_alone(whole, tmp_path, cli):
         request := Request("toy/pair", "toy/join", 0, {}, results, "cpu"),
         resolve(registry(), request.dataset, request.row, request.overrides),
     )
-    assert ended(cell, "", "crash", "it died", "").status == "failed"
+    assert ended(cell, now(), "crash", "it died", "").status == "failed"
     assert {p.name: p.read_bytes() for p in folder_of(results).iterdir()} == before
 
 
@@ -422,7 +422,7 @@ def test_a_process_that_dies_takes_no_scores_along(whole, tmp_path):
     kept = stored(results)
     request = Request("toy/pair", "toy/join", 0, {}, results, "cpu", robustness=True)
     cell = make_cell(request, resolve(registry(), request.dataset, request.row, request.overrides))
-    row = ended(cell, "", "timeout", "stopped after 1 s", "", ("toy/noise", "series"))
+    row = ended(cell, now(), "timeout", "stopped after 1 s", "", ("toy/noise", "series"))
     assert row.status == "ok"
     now = stored(results)
     assert now["scores"] == kept["scores"]
