@@ -16,13 +16,15 @@ import io
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from braidbench.errors import StorageError
 from braidbench.files import storage
 from braidbench.interruption import discard
+
+Item = TypeVar("Item")
 
 _ASCII = "braidbench_ascii"
 """Our name for ASCII with what stands for the rest; click takes a stream that says "ascii" for a mistake."""
@@ -87,6 +89,18 @@ def aside() -> Iterator[None]:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             sys.stdout.flush()
         sys.stdout = kept
+
+
+def each_aside(found: Iterable[Item]) -> Iterator[Item]:
+    """The items, of which each is made :func:`aside`."""
+    items = iter(found)
+    while True:
+        with aside():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
 
 
 def _rest() -> TextIO:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from braidbench.capture import aside
 from braidbench.columns import Array, Columns, has_ids, standard_splits
 from braidbench.errors import BraidbenchError, DataError, MissingPackageError, StorageError
 from braidbench.files import locked, sha256_file, sha256_json, storage, temporary_name, write_text
@@ -254,6 +255,7 @@ def _data_storage(folder: Path) -> Iterator[None]:
 # --- checking what a loader gave --------------------------------------------------------------------------------------
 
 
+@aside()
 def _load(spec: Dataset, files: Mapping[str, Path]) -> dict[str, Columns]:
     try:
         splits = load_target(spec)(dict(files))
