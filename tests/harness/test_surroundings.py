@@ -1,5 +1,4 @@
-"""The environment that a command runs in: users and permissions, homes, locks, codings, streams, launchers, plugins that
-print. Each with a real process."""
+"""What surrounds a command: users, homes, locks, codings, streams, launchers, plugins that print. Real processes."""
 
 from __future__ import annotations
 
