@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from braidbench.capture import aside
 from braidbench.data import Split
 from braidbench.model import Head, out_dim
 from braidbench.precision import InFullPrecision
@@ -16,6 +17,7 @@ from braidbench.recipe import Recipe
 from braidbench.registry import load_target
 
 
+@aside()
 def preprocessing(recipe: Recipe) -> Callable[[Split], Split]:
     """What turns a split as it was prepared into one that the recipe's model reads."""
     chosen = recipe.preprocessing
@@ -25,6 +27,7 @@ def preprocessing(recipe: Recipe) -> Callable[[Split], Split]:
     return function
 
 
+@aside()
 def build(recipe: Recipe) -> tuple[Any, Any]:
     """The untrained model and its objective, drawn from torch's global generator in a fixed order."""
     takes = recipe.fusion.spec.takes
@@ -57,6 +60,7 @@ def build(recipe: Recipe) -> tuple[Any, Any]:
     return model, InFullPrecision(objective) if recipe.objective.spec.full_precision else objective
 
 
+@aside()
 def restore(recipe: Recipe, path: Path) -> Any:
     """The recipe's model with the weights that ``path`` holds. Nothing in that file is executed."""
     from safetensors.torch import load_file

@@ -7,8 +7,10 @@ import functools
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from braidbench.registry import registry
@@ -62,9 +64,53 @@ def environment(
     )
 
 
+LAUNCH = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun and accelerate's launcher set for each of their processes, all of it."""
+
+LAUNCHERS = re.compile(
+    r"(LOCAL_)?RANK|(LOCAL_)?WORLD_SIZE|NODE_RANK|GROUP_RANK|MASTER_(ADDR|PORT)|(PMI|OMPI_COMM_WORLD|MV2_COMM_WORLD)_\w+"
+    r"|MPI_LOCAL(RANKID|NRANKS)|TORCHELASTIC_\w+"
+)
+"""Variables of any launcher, from some of which accelerate would conclude that there are other processes."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """This process's place among those that a distributed launcher has started."""
+
+    rank: int
+    world: int
+    """How many processes there are, two or more."""
+
+
+def launch() -> Launch | None:
+    """What a distributed launcher says of this process; None where there is none.
+
+    Only a whole and possible set of its variables counts. A job script's ``RANK`` alone, what an earlier launch has
+    left, and a launch of one process are no reason to wait for others, or to leave the results to them.
+    """
+    given = {name: os.environ.get(name, "") for name in LAUNCH}
+    numbers = [given[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")]
+    if not given["MASTER_ADDR"] or not all(re.fullmatch("[0-9]{1,6}", number) for number in numbers):
+        return None
+    rank, local, world, _ = (int(number) for number in numbers)
+    return Launch(rank, world) if local <= rank < world and world > 1 else None
+
+
+def not_a_launch() -> str | None:
+    """One sentence where variables look like a distributed launch and are none, and would leave results to others."""
+    if launch() is not None or os.environ.get("RANK", "0") == "0":
+        return None
+    given = " ".join(f"{name}={os.environ[name]}" for name in LAUNCH[:3] if name in os.environ)
+    missing = ", ".join(name for name in LAUNCH if not os.environ.get(name))
+    why = f"without {missing}" if missing else "do not fit together"
+    return f"{given} {why}: not one of several processes of a distributed launch, so this one runs alone"
+
+
 def is_main_process() -> bool:
     """False in all but the first of a distributed launcher's processes: the others train, and write nothing."""
-    return os.environ.get("RANK", "0") == "0"
+    found = launch()
+    return found is None or found.rank == 0
 
 
 def _processor() -> str:

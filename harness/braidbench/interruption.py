@@ -34,6 +34,7 @@ class _State:
     received: int | None = None
     held: int = 0
     ending: bool = False
+    installed: bool = False
 
 
 _state = _State()
@@ -46,6 +47,7 @@ def install() -> None:
             signal.signal(number, _take)
     signal.signal(signal.SIGALRM, _take)
     sys.unraisablehook = _unraisable
+    _state.installed = True
 
 
 def listen() -> None:
@@ -63,6 +65,14 @@ def raise_if_received() -> None:
     consequence (an import that was broken off, an exception that was swallowed): no failure of anybody's."""
     if _state.received is not None and not _state.ending:
         _raise()
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an exception says that somebody wants this process to end, or comes of it: it must go through. Where the
+    handlers are in place Ctrl-C raises nothing else, and a KeyboardInterrupt is some code's own."""
+    if isinstance(error, Interrupted | GeneratorExit) or _state.received is not None:
+        return True
+    return isinstance(error, KeyboardInterrupt) and not _state.installed
 
 
 def end(code: int = 0) -> int:

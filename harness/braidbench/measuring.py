@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from braidbench.capture import aside
 from braidbench.data import Split, open_split
 from braidbench.errors import BraidbenchError, PluginError
 from braidbench.measurements import Measurement
@@ -48,7 +49,8 @@ def measure(registry: Registry, query: str, name: str, given: Mapping[str, Any])
     parameters = check_parameters(target, given, what=what, reserved=("data",))
     data = open_task(dataset, task)
     try:
-        found = target(data, **parameters)
+        with aside():
+            found = target(data, **parameters)
     except BraidbenchError:
         raise
     except Exception as error:

@@ -7,13 +7,12 @@ source files, the loader's source code and the declared version, shapes and norm
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from braidbench.capture import aside
 from braidbench.columns import Array, Columns, has_ids, standard_splits
-from braidbench.errors import BraidbenchError, DataError, MissingPackageError
-from braidbench.files import sha256_file, sha256_json, storage, write_text
+from braidbench.errors import BraidbenchError, DataError, MissingPackageError, StorageError
+from braidbench.files import locked, sha256_file, sha256_json, storage, temporary_name, write_text
 from braidbench.paths import data_root
 from braidbench.registry import load_target
 from braidbench.sources import source_hash
@@ -63,7 +63,10 @@ def official_folder(spec: Dataset) -> Path:
 
 def locate(spec: Dataset) -> dict[str, Path]:
     """Each source file's name → where it lies. Raises DataError or MissingPackageError that says how to get it."""
-    return _locate_official(spec) if spec.source == "official" else _locate_packaged(spec)
+    try:
+        return _locate_official(spec) if spec.source == "official" else _locate_packaged(spec)
+    except PermissionError as error:
+        raise DataError(f"dataset {spec.name!r}: {error.filename} cannot be read; its permissions forbid it") from None
 
 
 def _locate_official(spec: Dataset) -> dict[str, Path]:
@@ -142,7 +145,9 @@ def _content_hash(path: Path) -> str:
     if not isinstance(known, dict) or not isinstance(known.get(key), str):
         digest = sha256_file(path)
         known = {**known, key: digest} if isinstance(known, dict) else {key: digest}
-        write_text(memory, json.dumps(known, indent=0))
+        # It saves time and nothing else: a data folder that is read only, or another user's, does without.
+        with contextlib.suppress(StorageError):
+            write_text(memory, json.dumps(known, indent=0))
     return str(known[key])
 
 
@@ -156,13 +161,14 @@ def prepare(spec: Dataset) -> Prepared:
     folder = prepared_folder(spec, digest)
     if (ready := _open(spec, folder, digest)) is not None:
         return ready
-    with storage(folder.parent), _lock(folder.parent):
+    with _data_storage(folder.parent), locked(folder.parent / ".lock"):
         if (ready := _open(spec, folder, digest)) is not None:
             return ready
         splits = _load(spec, files)
         statistics = {m.name: _statistics(m, splits["train"][m.name]) for m in spec.modalities}
-        temporary = Path(tempfile.mkdtemp(prefix=".preparing-", dir=folder.parent))
+        temporary = temporary_name(folder.parent / "preparing")
         try:
+            temporary.mkdir()
             meta = {
                 "format": FORMAT,
                 "dataset": spec.name,
@@ -220,7 +226,14 @@ def verify(spec: Dataset) -> dict[str, Any]:
 def _open(spec: Dataset, folder: Path, digest: str) -> Prepared | None:
     try:
         meta = json.loads((folder / "meta.json").read_text())
-    except (OSError, ValueError):
+        for split in meta["splits"]:
+            os.listdir(folder / split)
+    except PermissionError:
+        raise StorageError(
+            f"dataset {spec.name!r}: the prepared data in {folder} are another user's, and not for you to read; ask "
+            "for them to be readable (chmod -R g+rX), or set BRAIDBENCH_DATA to a folder of your own"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return Prepared(spec, folder, digest, meta) if meta.get("fingerprint") == digest else None
 
@@ -230,16 +243,19 @@ def _content(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _data_storage(folder: Path) -> Iterator[None]:
+    """What cannot be written below the data folder is said with how to have another one."""
+    try:
+        with storage(folder):
+            yield
+    except StorageError as error:
+        raise StorageError(f"{error} (BRAIDBENCH_DATA says where data is kept)") from error.__cause__
 
 
 # --- checking what a loader gave --------------------------------------------------------------------------------------
 
 
+@aside()
 def _load(spec: Dataset, files: Mapping[str, Path]) -> dict[str, Columns]:
     try:
         splits = load_target(spec)(dict(files))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from braidbench.capture import aside
 from braidbench.errors import PluginError, UsageError
 from braidbench.evaluation.scores import metrics_of
 from braidbench.registry import Registry, check_parameters, did_you_mean, load_target
@@ -166,6 +167,7 @@ def parse_value(text: str) -> Any:
 # --- resolving --------------------------------------------------------------------------------------------------------
 
 
+@aside()
 def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping[str, Any]) -> Recipe:
     """The recipe of a row on a dataset.
 

@@ -6,20 +6,24 @@ and every command says so on stderr. A name that two plugins declare is usable b
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import importlib
 import importlib.metadata
+import os
+import re
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pluggy
 
-from braidbench import hookspecs
-from braidbench.errors import MissingPackageError, PluginError, UsageError
+from braidbench import hookspecs, interruption
+from braidbench.capture import aside
+from braidbench.errors import BraidbenchError, MissingPackageError, PluginError, UsageError
 from braidbench.specs import KINDS, Spec
 
 
@@ -35,6 +39,11 @@ class Plugin:
     provides: dict[str, list[str]] = field(default_factory=dict)
     error: str | None = None
     traceback: str | None = None
+
+    @property
+    def package(self) -> str:
+        """The top-level package that it declares itself in: ``pkg`` of ``pkg.sub:object [extra]``."""
+        return re.split(r"[^\w]", self.module, maxsplit=1)[0]
 
     @property
     def owner(self) -> str:
@@ -69,11 +78,13 @@ class Registry:
         self.plugins.append(plugin)
         start = time.perf_counter()
         try:
-            found = list(_declarations(entry_point.load(), plugin.name))
-        except (Exception, SystemExit) as error:
+            with _surroundings_kept(), aside():
+                found = list(_declarations(entry_point.load(), plugin.name))
+        except BaseException as error:
             # Whatever a stranger's module raises must not take the other plugins down.
-            message = str(error).strip().splitlines()
-            plugin.error = f"{type(error).__name__}: {message[0] if message else 'no message'}"
+            if interruption.is_ours(error):
+                raise
+            plugin.error = one_line(error)
             plugin.traceback = traceback.format_exc()
             found = []
         plugin.seconds = time.perf_counter() - start
@@ -145,6 +156,32 @@ class Registry:
         return f"no {_singular(kind)} {query!r}.{hint}{'' if hint else f' See braidbench list {kind}.'}{broken}"
 
 
+@contextlib.contextmanager
+def _surroundings_kept() -> Iterator[None]:
+    """A plugin's import leaves the working folder and the umask as they are: what is named on the command line, and
+    what is written, are the user's."""
+    folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if os.path.isdir(".") else None
+    mask = os.umask(0o077)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        if folder is not None:
+            os.fchdir(folder)
+            os.close(folder)
+
+
+def one_line(error: BaseException) -> str:
+    """``SyntaxError: invalid syntax (parts.py, line 3)``: an exception's type and the first line of what it says."""
+    try:
+        message = str(error).strip().splitlines()
+    except Exception:
+        message = []
+    text = "".join(sign if sign.isprintable() else " " for sign in message[0])[:300] if message else "no message"
+    return f"{type(error).__name__}: {text}"
+
+
 def _declarations(module: Any, name: str) -> list[tuple[str, Spec]]:
     """What one plugin module declares, checked. Raises PluginError for a misspelt hook or a wrong yield."""
     manager = pluggy.PluginManager("braidbench")
@@ -191,18 +228,26 @@ def did_you_mean(query: str, names: Iterable[str]) -> str:
 
 
 def load_target(spec: Spec) -> Any:
-    """Import a spec's target. Raises MissingPackageError or PluginError with the reason."""
+    """Import a spec's target. Raises MissingPackageError or PluginError with the reason, whatever the module raises."""
     module_name, _, attribute = spec.target.partition(":")
     try:
-        value = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
+        with aside():
+            value = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise PluginError(f"{spec.kind} {spec.name!r}: its target {spec.target!r} does not exist") from None
         raise MissingPackageError(
             f"{spec.kind} {spec.name!r} needs the package {error.name!r}: pip install {error.name}"
         ) from None
+    except (BraidbenchError, MemoryError):
+        raise
+    except BaseException as error:
+        if interruption.is_ours(error):
+            raise
+        raise PluginError(f"{spec.kind} {spec.name!r}: importing {module_name!r} fails ({one_line(error)})") from error
+    try:
+        for part in attribute.split("."):
+            value = getattr(value, part)
     except AttributeError:
         raise PluginError(f"{spec.kind} {spec.name!r}: {module_name!r} has no {attribute!r}") from None
     return value

@@ -6,14 +6,14 @@ reported; nothing is deleted. A lock that the kernel drops with its process keep
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from braidbench.errors import DataError, StorageError, UsageError
-from braidbench.files import readable_name, sha256_file, storage, write_text
+from braidbench.files import locked, readable_name, sha256_file, storage, temporary_name, write_text
+from braidbench.paths import expanded
 from braidbench.results import Result, parse, read_document
 from braidbench.text import PAGE, plain
 
@@ -55,7 +55,7 @@ class Store:
     """A results folder. Creating one writes nothing."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = Path(expanded(str(root)))
 
     def folder(self, dataset: str, task: str, method: str, seed: int, cell: str) -> Path:
         """A cell's folder: a name that people can read, made unique by the identity."""
@@ -66,7 +66,18 @@ class Store:
         probe = self.root / ".braidbench"
         with storage(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-        write_text(probe, "a results folder of braidbench\n")
+            if probe.is_file():
+                # Another user's perhaps, who alone may replace it.
+                temporary = temporary_name(probe)
+                try:
+                    write_text(temporary, "a results folder of braidbench\n")
+                finally:
+                    temporary.unlink(missing_ok=True)
+            else:
+                write_text(probe, "a results folder of braidbench\n")
+        # Said here, where there is somebody to read it, if there are no locks; a cell has but its log.
+        with locked(self.root / ".locks" / "probe", wait=False):
+            pass
 
     def load(self, folder: Path) -> Result | None:
         """The folder's result; None if there is none. Raises DataError for one that is not whole, NewerVersionError for
@@ -97,17 +108,8 @@ class Store:
     @contextmanager
     def lock(self, cell: str, wait: bool) -> Iterator[bool]:
         """Hold the cell's lock; yields False at once if another process has it and ``wait`` is False."""
-        folder = self.root / ".locks"
-        with storage(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / f"{cell[:32]}.lock").open("w")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+        with locked(self.root / ".locks" / f"{cell[:32]}.lock", wait) as held:
+            yield held
 
 
 def read(paths: Iterable[Path]) -> Found:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from braidbench.assembly import preprocessing, restore
+from braidbench.capture import aside
 from braidbench.cell import Cell, Request, command_of, differences, make_cell, seeds
 from braidbench.data import Split, open_split
 from braidbench.determinism import demand
@@ -42,6 +43,7 @@ class Trained:
         names = tuple(modality.name for modality in self.recipe.modalities)
         return open_split(self.cell.prepared, name, self.recipe.task, names)
 
+    @aside()
     def predict(self, split: Split) -> tuple[NDArray[Any], NDArray[Any]]:
         """(N, width) predictions as they are scored, and the (N, …) target."""
         ready = preprocessing(self.recipe)(split)

@@ -13,6 +13,7 @@ import io
 import math
 import os
 import pickle
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from braidbench.budget import Meter
 from braidbench.data import Batch, Split, TrainingData
+from braidbench.environment import LAUNCHERS, launch
 from braidbench.failures import NonFiniteLossError
 from braidbench.files import write_bytes
 from braidbench.model import Output, activate
@@ -134,10 +136,10 @@ def make_accelerator(device: str = "auto") -> Accelerator:
     """An accelerator on the CPU (``cpu``), or on the GPUs if there are any, in full precision.
 
     accelerate reads variables of the environment that change predictions (mixed precision, compilation, sharding),
-    which no result would show: it sees none of them.
+    which no result would show: it sees none of them. Nor those of a distributed launch, where there is none.
     """
     on_gpu = device != "cpu" and torch.cuda.is_available()
-    with _without_variables("ACCELERATE_"):
+    with _without_variables("(ACCELERATE|FSDP|PARALLELISM_CONFIG)_.*" + ("" if launch() else f"|{LAUNCHERS.pattern}")):
         if PartialState._shared_state and PartialState().num_processes == 1:
             # One process may run cells on one device after another; accelerate remembers the first.
             AcceleratorState._reset_state(reset_partial_state=True)
@@ -145,8 +147,9 @@ def make_accelerator(device: str = "auto") -> Accelerator:
 
 
 @contextmanager
-def _without_variables(prefix: str) -> Iterator[None]:
-    taken = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(prefix)}
+def _without_variables(names: str) -> Iterator[None]:
+    """``names``: a regular expression."""
+    taken = {name: os.environ.pop(name) for name in list(os.environ) if re.fullmatch(names, name)}
     try:
         yield
     finally:

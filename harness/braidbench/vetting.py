@@ -480,11 +480,14 @@ class _Memory:
     MOST = 50_000
 
     def __init__(self) -> None:
-        self._path = Path(cache_root()) / "scored.json"
+        root = cache_root()
+        self._path = None if root is None else Path(root) / "scored.json"
         self._changed = False
 
     @cached_property
     def _entries(self) -> dict[str, Any]:
+        if self._path is None:
+            return {}
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -506,7 +509,7 @@ class _Memory:
 
     def save(self) -> None:
         """Write what is new. A cache that cannot be written is none, and no error."""
-        if self._changed:
+        if self._changed and self._path is not None:
             kept = dict(list(self._entries.items())[-self.MOST :])
             with suppress(BraidbenchError, OSError):
                 write_text(self._path, json.dumps(kept))

@@ -12,7 +12,6 @@ import json
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +22,7 @@ from typing import Any
 import jinja2
 
 from braidbench.errors import DataError, UsageError
-from braidbench.files import sha256_json, storage
+from braidbench.files import sha256_json, storage, temporary_name
 from braidbench.measurements import Measurement
 from braidbench.measurements import read as read_measurements
 from braidbench.results import LONGEST_TEXT, Result, instant, read_document
@@ -65,7 +64,8 @@ def build_site(results: Sequence[Path], output: Path, reference: str | None = No
     pages = _Pages(found, reference or _declared_reference(), _commit(results), measured.measurements)
     with storage(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+        temporary = temporary_name(output)
+        temporary.mkdir()
         try:
             pages.write(temporary)
             _replace(temporary, output)

@@ -424,10 +424,10 @@ def test_a_process_that_dies_takes_no_scores_along(whole, tmp_path):
     cell = make_cell(request, resolve(registry(), request.dataset, request.row, request.overrides))
     row = ended(cell, now(), "timeout", "stopped after 1 s", "", ("toy/noise", "series"))
     assert row.status == "ok"
-    now = stored(results)
-    assert now["scores"] == kept["scores"]
-    assert now["robustness"] == kept["robustness"]
-    [failed] = now["robustness_failures"]
+    after = stored(results)
+    assert after["scores"] == kept["scores"]
+    assert after["robustness"] == kept["robustness"]
+    [failed] = after["robustness_failures"]
     assert (failed["corruption"], failed["modality"], failed["failure"]) == ("toy/noise", "series", "timeout")
     assert failed["plugin"] == "braid-toy 0.1"
 

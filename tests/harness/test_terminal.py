@@ -226,11 +226,14 @@ def test_a_package_that_one_method_misses_does_not_take_the_dataset_from_the_oth
     assert [row["status"] for row in json.loads(done.stdout)] == ["skipped", "ok"]
 
 
+LAUNCH = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29501"}
+
+
 @pytest.mark.parametrize(
     ("options", "variables", "parts"),
     [
         (("--timeout", "5", "--executor", "serial"), {}, ["'serial' cannot stop a cell", "--executor process"]),
-        (("--timeout", "5"), {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "1"}, ["distributed", "'serial'"]),
+        (("--timeout", "5"), LAUNCH, ["distributed", "'serial'"]),
         (("--timeout", "0"), {}, ["--timeout 0: give a number of seconds above 0"]),
         (("--timeout", "-1"), {}, ["above 0"]),
         (("--timeout", "nan"), {}, ["above 0"]),

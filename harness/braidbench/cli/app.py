@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 import click
 
-from braidbench.errors import BraidbenchError
+from braidbench.cli.talk import say
+from braidbench.errors import BraidbenchError, StorageError
+from braidbench.paths import expanded
 from braidbench.registry import Registry, registry
 
 
@@ -31,7 +32,7 @@ class Group(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         from braidbench.registry import load_target
 
-        return load_target(self.registry.find("commands", name).spec)  # type: ignore[no-any-return]
+        return expand_homes(load_target(self.registry.find("commands", name).spec))
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(r.spec.name, r.spec.summary) for r in self.registry.all("commands")]
@@ -57,8 +58,8 @@ def cli(context: click.Context, version: bool) -> None:
 
 def run(arguments: list[str], command: click.Command = cli, name: str = "braidbench") -> None:
     """Run a command line and exit with its code; every error is one line."""
-    warn()
     try:
+        warn()
         code = command.main(arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.Exit as stop:
         code = stop.exit_code
@@ -67,21 +68,19 @@ def run(arguments: list[str], command: click.Command = cli, name: str = "braidbe
         code = 2
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else name
-        click.echo(f"error: {error.format_message()} (see {where} --help)", err=True)
+        say(f"error: {error.format_message()} (see {where} --help)")
         code = 2
-    except click.Abort:
-        click.echo("interrupted; the same command goes on where this one stopped", err=True)
-        code = 130
-    except KeyboardInterrupt:
-        click.echo("interrupted; the same command goes on where this one stopped", err=True)
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted; the same command goes on where this one stopped")
         code = 130
     except BraidbenchError as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}")
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader has enough: 'braidbench list methods | head'.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except OSError as error:
+        # Whatever the system refuses is no fault of the program: a folder that may not be read, a disk that fails.
+        where = f"{error.filename}: " if error.filename is not None else ""
+        say(f"error: {where}{error.strerror or error}")
+        code = StorageError.exit_code
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -89,10 +88,28 @@ def warn() -> None:
     """Say on stderr what is wrong with the installed plugins."""
     found = registry()
     for plugin in found.quarantined:
-        click.echo(
+        say(
             f"warning: plugin {plugin.name!r} of {plugin.owner} is quarantined: {plugin.error} "
-            f"(braidbench plugins --explain {plugin.name})",
-            err=True,
+            f"(braidbench plugins --explain {plugin.name})"
         )
     for sentence in found.collisions:
-        click.echo(f"warning: {sentence}", err=True)
+        say(f"warning: {sentence}")
+
+
+def expand_homes(command: click.Command) -> click.Command:
+    """The command, whose paths may begin with ``~`` wherever a shell has left it (``--results=~/x``)."""
+    for parameter in command.params:
+        kind = parameter.type
+        if isinstance(kind, click.Path | click.File) and not hasattr(kind, "_expands"):
+            kind.convert = _expanding(kind.convert)  # type: ignore[method-assign]
+            kind._expands = True  # type: ignore[union-attr]
+    for one in getattr(command, "commands", {}).values():
+        expand_homes(one)
+    return command
+
+
+def _expanding(convert: Any) -> Any:
+    def converted(value: Any, parameter: Any, context: Any) -> Any:
+        return convert(expanded(value) if isinstance(value, str) else value, parameter, context)
+
+    return converted

@@ -28,6 +28,7 @@ def check(names: tuple[str, ...], plugin: str | None, expected: tuple[str, ...],
     braidbench check fusion:gated/sigmoid
     braidbench check --plugin braidbench-gated
     """
+    from braidbench.capture import each_aside
     from braidbench.registry import registry
     from braidbench.testing import KIT_VERSION
     from braidbench.testing.kit import Report, checks_of, find_components, outcomes, refuse_unknown
@@ -43,7 +44,7 @@ def check(names: tuple[str, ...], plugin: str | None, expected: tuple[str, ...],
         found = []
         if not as_json:
             click.echo(f"{subject.label}  ({subject.owner})")
-        for outcome in outcomes(subject, own):
+        for outcome in each_aside(outcomes(subject, own)):
             found.append(outcome)
             if not as_json and (verbose or outcome.status != "passed"):
                 note = f": {outcome.message}" if outcome.message else ""

@@ -24,6 +24,8 @@ def plugins(as_json: bool, explain: str | None) -> None:
         chosen = [p for p in found if explain in (p.name, p.module, p.distribution)]
         if not chosen:
             raise UsageError(f"no plugin {explain!r}.{did_you_mean(explain, [p.name for p in found])}")
+        found = chosen
+    if explain is not None and not as_json:
         for plugin in chosen:
             click.echo(plugin.traceback or f"plugin {plugin.name!r} of {plugin.owner} is well")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -36,7 +37,7 @@ def measure(dataset: str, name: str, settings: tuple[str, ...], results: Path, a
     found = measured(registry(), dataset, name, given)
     path = save(results, found)
     if as_json:
-        click.echo(found.model_dump_json(indent=1))
+        click.echo(json.dumps(found.model_dump(mode="json"), indent=1))
     else:
         from tabulate import tabulate
 

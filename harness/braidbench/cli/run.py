@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from braidbench.capture import aside
 from braidbench.errors import UsageError
 
 _OPTIONS = [
@@ -84,9 +84,11 @@ def _check_device(device: str) -> None:
 
 def _executor(o: dict[str, Any]) -> str | None:
     """The executor's name, if it does not depend on how many cells there are to run."""
+    from braidbench.environment import launch
+
     if o["executor"] is not None:
         return str(o["executor"])
-    if "LOCAL_RANK" in os.environ:
+    if launch() is not None:
         # A distributed launch has spread this very process already.
         return "serial"
     return "process" if o["timeout"] is not None else None
@@ -152,19 +154,21 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """
     from braidbench.cli.progress import Progress
     from braidbench.cli.talk import say
-    from braidbench.environment import is_main_process
+    from braidbench.environment import is_main_process, not_a_launch
     from braidbench.plan import run_plan
 
     rows = []
-    with Progress() as progress:
+    with aside(), Progress() as progress:
+        if sentence := not_a_launch():
+            progress.say(f"note: {sentence}")
         found, plan = _plan(what, options)
         skips = _skips(plan)
         prepared = {p.cell.prepared.spec.name: p.cell.prepared for p in plan.cells if p.cell}
         for sentence in plan.notes:
             progress.say(f"warning: {sentence}")
         for name, data in prepared.items():
-            for sentence in data.deviations:
-                progress.say(f"warning: dataset {name!r}: {sentence}; its results say so")
+            for line in data.deviations:
+                progress.say(f"warning: dataset {name!r}: {line}; its results say so")
         for sentence in skips:
             progress.say(sentence)
         executor, jobs = _jobs(options, plan)
@@ -200,13 +204,15 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
 def plan(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """What run would do with the same words: cells cached, to run, skipped with reasons, and a time estimate."""
     from braidbench.cli.show import count
+    from braidbench.cli.talk import say
     from braidbench.plan import estimate_text
 
-    _, made = _plan(what, options, prepare=False)
+    with aside():
+        _, made = _plan(what, options, prepare=False)
+        todo = made.of("to run")
+        _, jobs = _jobs(options, made)
     for sentence in made.notes:
-        click.echo(f"warning: {sentence}", err=True)
-    todo = made.of("to run")
-    _, jobs = _jobs(options, made)
+        say(f"warning: {sentence}")
     rows = [
         {
             "cell": planned.cell.id if planned.cell else None,
