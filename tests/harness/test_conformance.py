@@ -274,6 +274,12 @@ OBJECTIVES = {
     "batch_and_output_are_not_modified": LOSS.replace(
         "        return", "        for x in batch.inputs.values(): x.zero_()\n        return"
     ),
+    "runs_in_bfloat16_or_says_that_it_cannot": LOSS.replace(
+        "        return",
+        "        rows = torch.arange(len(batch.target), device=batch.target.device)\n"
+        "        sums = torch.zeros_like(output.prediction, dtype=torch.float32)\n"
+        "        sums.index_add(0, rows, output.prediction)\n        return",
+    ),
     "overfits_sixteen_samples": LOSS.replace("batch.target)", "1 - batch.target)"),
 }
 
@@ -282,6 +288,12 @@ OBJECTIVES = {
 def test_a_broken_objective_fails_exactly_the_right_check(run, check):
     report = run(OBJECTIVES.get(check, LOSS), lambda t: Objective("x/it", t, tasks=("classification",)))
     assert list(failed(report)) == ([check] if check else [])
+
+
+def test_an_objective_that_needs_float32_says_so_and_passes(run):
+    broken = OBJECTIVES["runs_in_bfloat16_or_says_that_it_cannot"]
+    report = run(broken, lambda t: Objective("x/it", t, tasks=("classification",), full_precision=True))
+    assert failed(report) == {}
 
 
 FIT = """

@@ -14,6 +14,7 @@ from braidbench.assembly import build, preprocessing
 from braidbench.cell import seeds
 from braidbench.data import Split
 from braidbench.errors import BraidbenchError, MissingPackageError
+from braidbench.precision import computing_in
 from braidbench.recipe import CannotServeError, Recipe, find_task, resolve, rows_of
 from braidbench.registry import Registry, load_target
 from braidbench.sealing import SealedError, test_split_sealed
@@ -250,6 +251,25 @@ def gradient_reaches_the_model(subject: Subject) -> None:
         grads = [p.grad for p in model.parameters() if p.grad is not None]
         require(any(bool(g.any()) for g in grads), f"its gradient is zero everywhere for {pipeline.label}")
         require(all(bool(g.isfinite().all()) for g in grads), f"its gradient is not finite for {pipeline.label}")
+
+
+@check("objectives", needs=("terms_are_finite_scalars", "gradient_reaches_the_model"))
+def runs_in_bfloat16_or_says_that_it_cannot(subject: Subject) -> None:
+    """Under the autocast of ``--precision bf16`` its terms and gradients are finite; an objective that needs float32
+    declares ``full_precision`` and gets it."""
+    for pipeline in pipelines(subject):
+        mend = "mend it, or declare full_precision=True"
+        try:
+            with computing_in("bf16", torch.device("cpu")):
+                terms, model = _terms(pipeline)
+            total = torch.stack([term.float() for term in terms.values()]).sum()
+            total.backward()
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise Failed(f"with --precision bf16 it raises for {pipeline.label}: {reason}: {mend}") from error
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        finite = bool(total.isfinite()) and all(bool(g.isfinite().all()) for g in grads)
+        require(finite, f"with --precision bf16 it is not finite for {pipeline.label}: {mend}")
 
 
 @check("procedures", "methods", needs=("builds_from_its_parameters",))
