@@ -260,7 +260,9 @@ def _row(chosen: tuple[list[Vetted], list[str]]) -> Row:
         if value is None and (reason := one.result.undefined.get(name, "no reason given"))
     }
     kept = [f"{place}: {plain(reason)}" for place, reason in _merged(undefined)]
-    row.notes = list(dict.fromkeys([*kept, *notes, *(plain(note) for one in ones for note in one.notes)]))
+    if not row.refused:
+        # Of what cannot be believed, why that is so says enough.
+        row.notes = list(dict.fromkeys([*kept, *notes, *(plain(note) for one in ones for note in one.notes)]))
     return row
 
 

@@ -7,6 +7,8 @@ import time
 
 import numpy as np
 
+from braidbench.cell import seeds
+from braidbench.files import sha256_json
 from braidbench_leaderboard.build import build_site
 
 METHODS, TASKS, SEEDS = 50, 10, 10
@@ -19,12 +21,16 @@ def write_results(folder) -> None:
         for task in range(TASKS):
             for seed in range(SEEDS):
                 score = float(quality[method, task] + rng.normal(0, 0.01))
-                cell = f"{(method * TASKS + task) * SEEDS + seed:064x}"
+                identity = {
+                    "dataset": {"name": f"dataset-{task}", "task": "label"}, "seed": seed, "seeds": seeds(seed),
+                    "method": {"name": f"someone/method-{method}"},
+                }  # fmt: skip
+                cell = sha256_json(identity)
                 curves = [
                     {
                         "corruption": "noise", "modality": modality, "metric": "accuracy", "direction": "higher",
                         "severities": [s / 10 for s in range(11)], "scores": [score * (1 - s / 20) for s in range(11)],
-                        "relative": score * 0.75, "seed": seed, "source": "1-0",
+                        "relative": score * 0.75, "seed": seeds(seed)["corruption"], "source": "1-0",
                     }
                     for modality in ("image", "audio")
                 ]  # fmt: skip
@@ -38,12 +44,12 @@ def write_results(folder) -> None:
                         "inference_seconds_per_sample": 1e-5, "inference_batch_size": 32,
                         "peak_host_bytes": 500_000_000,
                     },
-                    "robustness": curves, "identity": {"seed": seed, "method": {"name": f"method-{method}"}},
+                    "robustness": curves, "identity": identity,
                     "command": f"braidbench run dataset-{task} someone/method-{method} --seed {seed}",
                     "started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T00:01:00+00:00",
                     "area": ("multimedia", "healthcare")[task % 2],
                 }  # fmt: skip
-                place = folder / f"cell-{cell[-8:]}"
+                place = folder / f"cell-{cell[:12]}"
                 place.mkdir(parents=True)
                 (place / "result.json").write_text(json.dumps(result))
 
