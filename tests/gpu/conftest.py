@@ -182,7 +182,7 @@ def execute(run: Run, folder: Path, jobs: int, deadline: float) -> None:
     found = Store(folder / run.name).all()
     run.results = {(result.dataset, result.method): (place, result) for place, result in found.results}
     ended = sum(result.status == "ok" for _, result in run.results.values())
-    # Straight to the terminal: pytest would show it at the end, and this takes minutes.
+    # Seen at once with pytest -s, which is the way to watch runs of minutes.
     print(f"[gpu] {run.name}: {ended} cells ok in {run.seconds:.0f} s", file=sys.__stderr__, flush=True)
 
 
@@ -219,7 +219,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     for thread in threads:
         thread.join()
     found.runs = {run.name: run for which in lanes for run in which}
+    # At once, and again with what the tests compare: a suite that is stopped halfway has told the most already.
+    write_report(found)
     yield found
+    write_report(found)
+
+
+def write_report(found: Runs) -> None:
     where = os.environ.get("BRAIDBENCH_GPU_REPORT")
     if where:
         Path(where).write_text(json.dumps({**summary(found), **found.report}, indent=1, default=str) + "\n")
