@@ -103,6 +103,30 @@ def test_operations_of_the_longest_sample(encoder, width, expected, device):
     assert count_flops(model(encoder(), width).to(device), split()) == expected + 2 * width * 2
 
 
+def test_fused_kernels_are_off_while_operations_are_counted_and_on_again_after():
+    """cuDNN's recurrent layers are one kernel, of which no counter knows what it computes."""
+    seen = {}
+
+    class Spy(nn.Module):
+        def forward(self, x, lengths):
+            seen["during"] = switches()
+            return x[:, 0]
+
+    def switches():
+        return (
+            torch.backends.cudnn.enabled,
+            torch.backends.mkldnn.enabled,
+            torch.backends.mha.get_fastpath_enabled(),
+            torch.backends.cuda.flash_sdp_enabled(),
+            torch.backends.cuda.mem_efficient_sdp_enabled(),
+        )
+
+    before = switches()
+    count_flops(model(Spy(), FEATURES), split())
+    assert seen["during"] == (False,) * 5
+    assert switches() == before
+
+
 def test_frozen_parameters_count_as_total_only():
     found = model(Recurrent(nn.GRU), HIDDEN)
     for parameter in found.encoders.parameters():
