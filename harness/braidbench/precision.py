@@ -7,8 +7,9 @@ of a procedure, validation, test, robustness, inference time. Parameters, optimi
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -35,7 +36,14 @@ def computing_in(precision: str, device: torch.device) -> Iterator[None]:
     A weight is cast each time it is used: a cache of cast weights would outlive the step that changes them. Where it is
     known that nothing changes, :func:`unchanged_weights` caches.
     """
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
+    half = precision == "bf16"
+    with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False), ExitStack() as stack:
+        if half and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            # oneDNN's recurrent layers are refused in bfloat16 by a CPU without AVX-512; torch's own are not.
+            with warnings.catch_warnings():
+                # Setting oneDNN's switches warns of Intel GPUs that are not there.
+                warnings.simplefilter("ignore", UserWarning)
+                stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         yield
 
 

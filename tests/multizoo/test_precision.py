@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -65,3 +68,16 @@ def test_a_vote_in_bfloat16_is_decided_by_the_mean_probability():
     task = Task("y", "classification", ("toy/accuracy",), classes=("a", "b"))
     logits = torch.tensor([[[2.0, 0.0]], [[0.0, 2.015625]]], dtype=torch.bfloat16)
     assert vote(logits, task).argmax(1).tolist() == [1]
+
+
+def test_recurrent_layers_in_bfloat16_on_a_cpu_without_avx512():
+    """oneDNN refuses them there; a variable of its own makes this CPU one of those."""
+    program = (
+        "import torch\n"
+        "from braidbench.precision import computing_in\n"
+        "with computing_in('bf16', torch.device('cpu')):\n"
+        "    assert torch.nn.LSTM(3, 4)(torch.randn(5, 2, 3))[0].isfinite().all()\n"
+        "assert torch.backends.mkldnn.enabled\n"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120, env=environment)
