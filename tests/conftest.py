@@ -22,7 +22,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, metavar="N", help="kill that often in tests/harness/test_kills.py")
+    parser.addoption("--kills", type=int, metavar="N", help="longer studies too: N kills in test_kills.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,6 @@
 """What a GPU is worth here: the training loop against a bare one, MulT in two precisions, cells side by side.
 
-    python tools/gpu/bench.py --device cuda --out bench.json      (under three minutes on an H100)
+    python tools/gpu/bench.py --device cuda --out bench.json      (five minutes on an H100)
     python tools/gpu/bench.py --device cpu --small --out /tmp/bench.json      (a rehearsal)
 
 What is compared runs alternately and the median counts. Each part writes its figures as soon as it has them, so that a
@@ -40,6 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", choices=["loops", "mult_steps", "side_by_side"], help="this part alone")
     parser.add_argument("--small", action="store_true", help="tiny sizes: a rehearsal, its figures mean nothing")
     given = parser.parse_args()
     demand(1)
@@ -52,6 +53,8 @@ def main() -> None:
     }
     failed = []
     for part in (loops, mult_steps, side_by_side):
+        if given.only not in (None, part.__name__):
+            continue
         start = time.perf_counter()
         try:
             part(found, given.device, given.small)
@@ -209,6 +212,7 @@ def side_by_side(found: dict[str, Any], device: str, small: bool) -> None:
             ]  # fmt: skip
             start = time.perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+            print(f"[bench] jobs {jobs}: {time.perf_counter() - start:.1f} s", flush=True)
             found["side_by_side"][f"jobs {jobs}"] = {
                 "seconds": time.perf_counter() - start,
                 "exit code": done.returncode,
