@@ -13,7 +13,7 @@ from braidbench.capture import aside
 from braidbench.data import Split
 from braidbench.model import Head, out_dim
 from braidbench.precision import InFullPrecision
-from braidbench.recipe import Recipe
+from braidbench.recipe import Recipe, encoder_of
 from braidbench.registry import load_target
 
 
@@ -31,17 +31,7 @@ def preprocessing(recipe: Recipe) -> Callable[[Split], Split]:
 def build(recipe: Recipe) -> tuple[Any, Any]:
     """The untrained model and its objective, drawn from torch's global generator in a fixed order."""
     takes = recipe.fusion.spec.takes
-    encoders: dict[str, Any] = {}
-    for modality in recipe.modalities:
-        chosen = recipe.encoders[modality.name]
-        target = load_target(chosen.spec)
-        parameters = dict(chosen.parameters)
-        accepted = inspect.signature(target).parameters
-        if "out_dim" in accepted and accepted["out_dim"].default is inspect.Parameter.empty:
-            parameters.setdefault("out_dim", 64)
-        if takes == "sequences" and modality.is_sequence and "vector" in chosen.spec.gives:
-            parameters["form"] = "sequence"
-        encoders[modality.name] = target(modality, **parameters)
+    encoders = {m.name: encoder_of(recipe.encoders[m.name], m, takes) for m in recipe.modalities}
     widths = [out_dim(encoder, f"encoder {recipe.encoders[name].spec.name!r}") for name, encoder in encoders.items()]
     fusion = load_target(recipe.fusion.spec)(widths, **recipe.fusion.parameters)
     width = out_dim(fusion, f"fusion {recipe.fusion.spec.name!r}")

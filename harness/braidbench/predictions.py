@@ -1,8 +1,8 @@
 """What a cell predicted for each row of the test split, read from a file that may be anybody's.
 
-The file is the Parquet table that a run writes: ``index`` (row of the split), ``prediction`` (a list of numbers) and
-``target`` (an integer, or a list of numbers). Sizes are checked before anything is unpacked, because a file of some
-kilobytes can hold a column of billions.
+The file is the Parquet table that a run writes: ``index`` (row of the split), ``prediction`` (a list of numbers),
+``target`` (an integer, or a list of numbers) and, where the dataset names its samples, ``id`` (a string). Sizes are
+checked before anything is unpacked, because a file of some kilobytes can hold a column of billions.
 """
 
 from __future__ import annotations
@@ -33,22 +33,26 @@ class Predictions:
     """(N, width)"""
     target: NDArray[Any]
     """(N,) integers of a classification; otherwise (N, width)."""
+    ids: NDArray[Any] | None = None
+    """(N,) the samples' names, all different; None where the file has none, or they were not asked for."""
 
 
-def read_predictions(path: Path) -> Predictions:
-    """The predictions of a cell. Raises DataError for a file that is damaged, of another form, or too large to be one.
+def read_predictions(path: Path, ids: bool = False) -> Predictions:
+    """The predictions of a cell, with the samples' names if ``ids`` asks for them.
+
+    Raises DataError for a file that is damaged, of another form, or too large to be one.
 
     Values are as they are stored: whether they are finite, and of the right rows, is the reader's to ask.
     """
     try:
-        return _read(path)
+        return _read(path, ids)
     except (Exception, MemoryError) as error:
         # Arrow reports a damaged file in many ways; what the user needs is the file's name and the remedy.
         said = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: not a predictions file ({said}); run its cell again") from None
 
 
-def _read(path: Path) -> Predictions:
+def _read(path: Path, ids: bool) -> Predictions:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -65,11 +69,37 @@ def _read(path: Path) -> Predictions:
             if not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
                 raise ValueError(f"column {name!r} has type {kind}")
         table = file.read(["index", "prediction", "target"])
+        names = _names(file) if ids and "id" in schema.names else None
     index, prediction, target = (_array(table.column(name)) for name in ("index", "prediction", "target"))
     if index.dtype.kind not in "iu" or len(np.unique(index)) != len(index):
         raise ValueError("its index is no list of different rows")
     order = np.argsort(index, kind="stable")
-    return Predictions(index[order].astype(np.int64), prediction[order], target[order])
+    sorted_names = None if names is None else names[order]
+    return Predictions(index[order].astype(np.int64), prediction[order], target[order], sorted_names)
+
+
+def _names(file: Any) -> NDArray[Any]:
+    """(N,) strings of the column ``id``."""
+    import pyarrow as pa
+
+    kind = file.schema_arrow.field("id").type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise ValueError(f"column 'id' has type {kind}")
+    found: list[NDArray[Any]] = []
+    size = 0
+    # A page of some bytes can repeat one long name a billion times: bounded while it is read, not after.
+    for batch in file.iter_batches(batch_size=1 << 12, columns=["id"]):
+        column = batch.column(0)
+        size += column.nbytes
+        if size > LARGEST_FILE:
+            raise ValueError(f"names of more than {LARGEST_FILE:,} bytes")
+        if column.null_count:
+            raise ValueError("a name is missing")
+        found.append(column.to_numpy(zero_copy_only=False))
+    names = np.concatenate(found) if found else np.empty(0, object)
+    if len(set(names.tolist())) != len(names):
+        raise ValueError("its ids are no list of different names")
+    return names
 
 
 def _check_size(metadata: Any) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from braidbench.capture import aside
@@ -202,7 +204,7 @@ def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping
     preprocessing = None
     if before is not None:
         preprocessing = _chosen(registry, "preprocessings", before.name, given["preprocessing"])
-        _ask(preprocessing.spec, modalities, task)
+        _ask(preprocessing.spec, modalities, task, preprocessing.parameters)
         modalities = _preprocessed(preprocessing, modalities)
     model = check_parameters(
         load_target(method),
@@ -221,11 +223,19 @@ def resolve(registry: Registry, dataset_query: str, row: str, overrides: Mapping
     _check_fit(task, modalities, chosen, fusion.spec, objective.spec, metrics)
     procedure = _chosen(registry, "procedures", parts["procedure"].name, given["procedure"])
     for modality in modalities:
-        _ask(chosen[modality.name].spec, (modality,), task)
-    for spec in (method, procedure.spec, objective.spec):
-        _ask(spec, modalities, task)
+        _ask(chosen[modality.name].spec, (modality,), task, chosen[modality.name].parameters)
+    for spec, parameters in (
+        (method, model),
+        (procedure.spec, procedure.parameters),
+        (objective.spec, objective.parameters),
+    ):
+        _ask(spec, modalities, task, parameters)
     present = getattr(load_target(method), "presents", None)
-    _ask(fusion.spec, modalities if present is None else present(modalities), task)
+    if present is None:
+        widths = partial(_widths, modalities, chosen, fusion.spec.takes)
+        _ask(fusion.spec, modalities, task, fusion.parameters, widths)
+    else:
+        _ask(fusion.spec, present(modalities), task, fusion.parameters)
     training = _training(dataset, given["training"])
     from braidbench.model import Head
 
@@ -279,12 +289,52 @@ def _preprocessed(chosen: Chosen, modalities: tuple[Modality, ...]) -> tuple[Mod
     return found
 
 
-def _ask(spec: Spec, modalities: tuple[Modality, ...], task: Task) -> None:
-    """Let a component say why it cannot serve these modalities and this task."""
+def _ask(
+    spec: Spec,
+    modalities: tuple[Modality, ...],
+    task: Task,
+    parameters: Mapping[str, Any],
+    widths: Callable[[], list[int] | None] | None = None,
+) -> None:
+    """Let a component say why it cannot serve these modalities and this task.
+
+    Where its ``skip`` names more than those two, it gets its own parameters by their names, and a fusion the
+    representations' widths as ``in_dims``.
+    """
     skip = getattr(load_target(spec), "skip", None)
-    reason = None if skip is None else skip(modalities, task)
+    if skip is None:
+        return
+    named = list(inspect.signature(skip).parameters)[2:]
+    told = {name: value for name, value in parameters.items() if name in named}
+    if "in_dims" in named and widths is not None and (found := widths()) is not None:
+        told["in_dims"] = found
+    reason = skip(modalities, task, **told)
     if reason:
         raise CannotServeError(f"{spec.kind} {spec.name!r}: {reason}")
+
+
+def _widths(modalities: tuple[Modality, ...], chosen: Mapping[str, Chosen], takes: str) -> list[int] | None:
+    """The representations' widths, by encoders that are built without memory for their weights. None where one cannot
+    be built so: what is wrong with it is for the run to say."""
+    import torch
+
+    from braidbench.model import out_dim
+
+    with suppress(Exception), torch.device("meta"):
+        return [out_dim(encoder_of(chosen[m.name], m, takes), f"encoder of {m.name}") for m in modalities]
+    return None
+
+
+def encoder_of(chosen: Chosen, modality: Modality, takes: str) -> Any:
+    """The encoder of a modality, untrained, for a fusion that takes ``vectors`` or ``sequences``."""
+    target = load_target(chosen.spec)
+    parameters = dict(chosen.parameters)
+    accepted = inspect.signature(target).parameters
+    if "out_dim" in accepted and accepted["out_dim"].default is inspect.Parameter.empty:
+        parameters.setdefault("out_dim", 64)
+    if takes == "sequences" and modality.is_sequence and "vector" in chosen.spec.gives:
+        parameters["form"] = "sequence"
+    return target(modality, **parameters)
 
 
 def _encoder_part(

@@ -76,7 +76,9 @@ class Spec:
 
     The target of an encoder, fusion, objective, procedure, preprocessing or method may have a static method
     ``skip(modalities, task)``: the reason, in one sentence, why it cannot serve these modalities (an encoder is asked
-    about its own) and this task, or None. Plans skip such a cell with that reason.
+    about its own) and this task, or None. Plans skip such a cell with that reason. What can grow too large for some
+    datasets says so there rather than in a run: ``skip`` may name parameters of the component after those two, with
+    their defaults, and a fusion ``in_dims``, the representations' widths or None where they are not known.
     """
 
     kind: ClassVar[str] = ""

@@ -105,7 +105,7 @@ LAYERS = [
     {"assembly", "cell"},
     {"vetting"},
     {"execution", "summary"},
-    {"executors", "worker", "plan", "trained"},
+    {"executors", "worker", "plan", "trained", "comparison"},
     {"capacity"},
     {"api"},
     {"testing", "cli", "builtin"},

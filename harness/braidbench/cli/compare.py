@@ -1,144 +1,136 @@
-"""``compare``: paired tests between methods on their per-sample predictions."""
+"""``compare``: paired tests between methods on their per-sample predictions, and a gate for continuous integration."""
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
-    from braidbench.summary import Row, Table
+    from braidbench.comparison import Comparison, Stored
+
+FOLDER = click.Path(path_type=Path)
 
 
 @click.command(no_args_is_help=True)
-@click.argument("methods", nargs=-1, required=True, metavar="METHOD METHOD…")
+@click.argument("methods", nargs=-1, metavar="[METHOD]…")
 @click.option("--dataset", metavar="NAME", help="Only this dataset, or DATASET/TASK.")
-@click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True, metavar="DIR")
-@click.option("--fail-if", type=click.Choice(["worse"]), help="Exit with 1 when any verdict is this.")
+@click.option("--results", type=FOLDER, default=Path("results"), show_default=True, metavar="DIR")
+@click.option(
+    "--baseline",
+    type=FOLDER,
+    metavar="DIR",
+    help="Results kept from before: compare each METHOD, or every row, with its own there.",
+)
+@click.option(
+    "--margin",
+    type=float,
+    metavar="M",
+    help="Non-inferiority: worse is whatever has an interval with its lower end below -M, so is not shown to be no "
+    "worse than that; in the scores' unit (0.01: one sample in a hundred).",
+)
+@click.option(
+    "--fail-if",
+    type=click.Choice(["worse"]),
+    help="Exit with 1 when any verdict is this, or a comparison is not whole: a row or seed is missing or stands "
+    "apart, a cell failed, a metric is undefined, the data differ.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def compare(methods: tuple[str, ...], dataset: str | None, results: Path, fail_if: str | None, as_json: bool) -> None:
+def compare(
+    methods: tuple[str, ...],
+    dataset: str | None,
+    results: Path,
+    baseline: Path | None,
+    margin: float | None,
+    fail_if: str | None,
+    as_json: bool,
+) -> None:
     """Is one METHOD better than another, beyond chance? For every task and pair, over the seeds that both have.
 
     The difference is the second's mean per-sample score minus the first's: 0/1 correctness, share of right labels, or
-    squared error with its sign turned, so that more is better. Its interval is a bootstrap over seeds and samples, its
-    p a sign-flip test over samples, Holm-adjusted over all pairs and tasks shown.
+    squared error with its sign turned, so that more is better. Its 95 % interval is a bootstrap over seeds and samples,
+    its p a sign-flip test over samples, Holm-adjusted over all pairs and tasks shown. Without --margin the second is
+    better or worse where p is at most 0.05 and the interval does not hold 0; otherwise it is a tie.
 
-    Exit codes: 0 ok, 1 a verdict is what --fail-if names, 2 usage, 3 results that cannot be paired.
+    With --baseline the first is a row as it was, the second the same row in --results. Samples are paired by their id
+    where both have one, otherwise by their row.
+
+    Exit codes: 0 ok, 1 --fail-if, 2 usage, 3 results that cannot be paired.
     """
+    from braidbench.comparison import compare as compared
+    from braidbench.comparison import failures, pairs_with_baseline, pairs_within, stored
     from braidbench.errors import DataError, UsageError
-    from braidbench.registry import did_you_mean
-    from braidbench.stats import holm
-    from braidbench.store import read
-    from braidbench.summary import tables
 
-    if len(set(methods)) < 2:
-        raise UsageError("name two different methods or more, as braidbench table shows them")
-    found = read((results,))
-    for sentence in found.corrupt:
+    if baseline is None and len(set(methods)) < 2:
+        raise UsageError("name two different methods or more, as braidbench table shows them, or a --baseline")
+    here = stored(results, dataset)
+    before = stored(baseline, dataset) if baseline is not None else None
+    folders = [here] if before is None else [before, here]
+    for sentence in (text for folder in folders for text in folder.corrupt):
         click.echo(f"warning: left out: {sentence}", err=True)
-    made = [t for t in tables(found.results) if dataset in (None, t.dataset, t.name)]
-    known = {row.label for t in made for row in t.rows if not row.apart}
-    for method in methods:
-        aside = [line.apart for t in made for line in t.rows if line.label.startswith(f"{method} (apart")]
-        if method not in known and aside:
-            raise DataError(f"{method!r} stands apart in {results}: {aside[0]}")
-        if method not in known:
-            raise UsageError(f"no results of {method!r} in {results}.{did_you_mean(method, known)}")
-    lines = [
-        line for t in made for pair in itertools.combinations(dict.fromkeys(methods), 2) for line in _pair(t, *pair)
-    ]
-    if not lines:
-        raise UsageError(f"no task in {results} has two of these methods with a seed in common")
-    for line, adjusted in zip(lines, holm([line["p"] for line in lines]), strict=True):
-        line["p_holm"] = adjusted
-        low, high = line["interval"]
-        line["verdict"] = (
-            "tie" if adjusted > 0.05 or low <= 0 <= high else "better" if line["difference"] > 0 else "worse"
-        )
-    if as_json:
-        click.echo(json.dumps(lines, indent=1))
-    for line in () if as_json else lines:
-        low, high = line["interval"]
-        click.echo(
-            f"{line['task']}  {line['first']} -> {line['second']}  {line['score']} {line['difference']:+.4f} "
-            f"[{low:+.4f}, {high:+.4f}]  {line['seeds']} seeds x {line['samples']} samples  "
-            f"p {line['p_holm']:.2g} (Holm)  {line['verdict']}"
-        )
-    if any(line["verdict"] == fail_if for line in lines):
-        raise click.exceptions.Exit(1)
-
-
-def _pair(table: Table, first: str, second: str) -> list[dict[str, Any]]:
-    """One line for a pair on a task; none where they have no seed in common."""
-    import numpy as np
-
-    from braidbench.errors import DataError
-    from braidbench.stats import paired_interval, sign_flip_p
-
-    rows = {row.label: row for row in table.rows}
-    if first not in rows or second not in rows:
-        return []
-    kind = rows[first].cells[0][1].task_kind
-    one, other = _by_seed(rows[first]), _by_seed(rows[second])
-    shared = sorted(set(one) & set(other))
-    if not shared:
-        return []
-    name = ""
-    differences = []
-    for seed in shared:
-        name, rows_of_one, target, scores_of_one = sample_scores(one[seed], kind)
-        _, rows_of_other, other_target, scores_of_other = sample_scores(other[seed], kind)
-        if not (np.array_equal(rows_of_one, rows_of_other) and np.array_equal(target, other_target)):
-            raise DataError(
-                f"{one[seed]} and {other[seed]} are predictions of different rows or targets and cannot be paired; "
-                "run both cells again on the same data"
+    if fail_if is None:
+        _check_known(folders, methods)
+    found = pairs_within(here, methods) if before is None else pairs_with_baseline(here, before, methods)
+    made = compared(found, margin)
+    refused = next((one.refused for one in made if one.refused), "")
+    if fail_if is None:
+        # Who only looks is told of what there is; what is not is no line, as in a table.
+        if refused:
+            raise DataError(refused)
+        made = [one for one in made if one.difference is not None]
+        if not made:
+            raise UsageError(
+                f"no task in {' and '.join(str(f.root) for f in folders)} has a pair with a seed in common"
             )
-        differences.append(scores_of_other - scores_of_one)
-    matrix = np.stack(differences)
-    return [
-        {
-            "task": table.name,
-            "first": first,
-            "second": second,
-            "score": name,
-            "difference": float(matrix.mean()),
-            "interval": list(paired_interval(matrix)),
-            "p": sign_flip_p(matrix.mean(axis=0)),
-            "seeds": len(shared),
-            "samples": matrix.shape[1],
-        }
-    ]
+    show(made, baseline, as_json)
+    if fail_if is not None:
+        sentences = failures(made, "worse")
+        # On no task at all: a name that is misspelt, or a method that never ran.
+        named = {name for one in made for name in (one.first, one.second)}
+        sentences += [
+            f"there are no results of {method!r}.{here.near(method)}" for method in methods if method not in named
+        ]
+        for sentence in sentences:
+            click.echo(f"fails: {sentence}", err=True)
+        if sentences:
+            raise click.exceptions.Exit(1)
 
 
-def _by_seed(row: Row) -> dict[int, Path]:
-    return {
-        result.seed: folder / "predictions.parquet"
-        for folder, result in row.ok
-        if (folder / "predictions.parquet").exists()
-    }
+def _check_known(folders: Sequence[Stored], methods: Sequence[str]) -> None:
+    """Raise UsageError for a method without results in a folder, DataError for one whose results stand apart."""
+    from braidbench.errors import DataError, UsageError
+
+    for folder in folders:
+        known = folder.labels
+        for method in methods:
+            if method not in known and (why := folder.apart(method)):
+                raise DataError(f"{method!r} stands apart in {folder.root}: {why}")
+            if method not in known:
+                raise UsageError(f"no results of {method!r} in {folder.root}.{folder.near(method)}")
 
 
-def sample_scores(
-    path: Path, kind: str | None
-) -> tuple[str, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """(what it is, rows of the split, targets, score a row) of one cell's predictions, by row; more is better."""
-    import numpy as np
-
-    from braidbench.errors import DataError
-    from braidbench.predictions import read_predictions
-
-    read = read_predictions(path)
-    index, prediction, target = read.index, read.prediction.astype(np.float64), read.target.astype(np.float64)
-    if kind != "classification" and prediction.shape != target.shape:
-        raise DataError(f"{path}: predictions {prediction.shape} for targets {target.shape}; run its cell again")
-    if kind == "classification":
-        return "accuracy", index, target, (prediction.argmax(axis=1) == target).astype(np.float64)
-    if kind == "multilabel":
-        return "label accuracy", index, target, ((prediction > 0.5) == (target > 0.5)).mean(axis=1)
-    return "-squared error", index, target, -((prediction - target) ** 2).mean(axis=1)
+def show(made: Sequence[Comparison], baseline: Path | None, as_json: bool) -> None:
+    """One JSON document of all comparisons, or a line for each that has numbers."""
+    if as_json:
+        lines = []
+        for one in made:
+            line = dataclasses.asdict(one)
+            del line["refused"]
+            lines.append({**line, "baseline": None if baseline is None else str(baseline)})
+        click.echo(json.dumps(lines, indent=1))
+        return
+    for one in made:
+        if one.interval is None:
+            continue
+        low, high = one.interval
+        first = one.first if baseline is None else f"{one.first} (baseline)"
+        click.echo(
+            f"{one.task}  {first} -> {one.second}  {one.score} {one.difference:+.4f} "
+            f"[{low:+.4f}, {high:+.4f}]  {one.seeds} seeds x {one.samples} samples  "
+            f"p {one.p_holm:.2g} (Holm)  {one.verdict}"
+        )

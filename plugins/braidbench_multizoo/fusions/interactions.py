@@ -9,6 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from braidbench.errors import UsageError
+from braidbench.specs import Modality, Task
+
+LIMIT = 1 << 26
+"""Weights of multiplicative interactions."""
+
+Output = Literal["matrix", "vector", "scalar"]
 
 
 class MultiplicativeInteractions(nn.Module):
@@ -40,11 +46,11 @@ class MultiplicativeInteractions(nn.Module):
     def __init__(
         self,
         in_dims: list[int],
-        output: Literal["matrix", "vector", "scalar"] = "matrix",
+        output: Output = "matrix",
         out_dim: int = 64,
         modulated: int = -1,
         project: int | None = None,
-        limit: int = 1 << 26,
+        limit: int = LIMIT,
     ) -> None:
         super().__init__()
         if len(in_dims) not in (2, 3):
@@ -58,18 +64,9 @@ class MultiplicativeInteractions(nn.Module):
         context = [width for index, width in enumerate(widths) if index != self.modulated]
         target = widths[self.modulated]
         self.out_dim = out_dim if output == "matrix" else target
-        shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-            "matrix": ((target, out_dim), (out_dim,)),
-            "vector": ((target,), (target,)),
-            "scalar": ((1,), (1,)),
-        }
-        scale, shift = shapes[output]
-        count = math.prod(width + 1 for width in context) * (math.prod(scale) + math.prod(shift))
-        if count > limit:
-            raise UsageError(
-                f"fusion 'mi' would have {count:,} weights for modalities of {', '.join(map(str, widths))} numbers, "
-                f"and limit is {limit:,}: add --set fusion.project=16 (or so), or raise --set fusion.limit"
-            )
+        scale, shift = _shapes(output, target, out_dim)
+        if too_large := _too_large(in_dims, output, out_dim, modulated, project, limit):
+            raise UsageError(f"fusion 'mi' {too_large}")
         self.projections = nn.ModuleList(
             nn.Linear(size, width) if width < size else nn.Identity()
             for size, width in zip(in_dims, widths, strict=True)
@@ -82,6 +79,20 @@ class MultiplicativeInteractions(nn.Module):
         self.shift = generator(context, shift, summed=1, start=0.0)
         self.output = output
 
+    @staticmethod
+    def skip(
+        modalities: tuple[Modality, ...],
+        task: Task,
+        in_dims: list[int] | None = None,
+        output: Output = "matrix",
+        out_dim: int = 64,
+        modulated: int = -1,
+        project: int | None = None,
+        limit: int = LIMIT,
+    ) -> str | None:
+        """More weights than the limit."""
+        return None if in_dims is None else _too_large(in_dims, output, out_dim, modulated, project, limit)
+
     def forward(self, representations: list[Tensor]) -> Tensor:
         """2 or 3 tensors (B, D_i) → (B, out_dim)."""
         values = [p(x) for p, x in zip(self.projections, representations, strict=True)]
@@ -92,6 +103,29 @@ class MultiplicativeInteractions(nn.Module):
             return interaction
         modulated: Tensor = scale * target + shift
         return modulated
+
+
+def _shapes(output: Output, target: int, out_dim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of what is generated, factor and shift, for a modality of ``target`` numbers."""
+    if output == "matrix":
+        return (target, out_dim), (out_dim,)
+    return ((target,), (target,)) if output == "vector" else ((1,), (1,))
+
+
+def _too_large(
+    in_dims: list[int], output: Output, out_dim: int, modulated: int, project: int | None, limit: int
+) -> str | None:
+    """The reason why there would be too many weights, or None."""
+    widths = [size if project is None else min(size, project) for size in in_dims]
+    target = modulated_index("mi", modulated, len(widths))
+    context = [width for index, width in enumerate(widths) if index != target]
+    count = math.prod(width + 1 for width in context) * sum(map(math.prod, _shapes(output, widths[target], out_dim)))
+    if count <= limit:
+        return None
+    return (
+        f"would have {count:,} weights for modalities of {', '.join(map(str, widths))} numbers, and limit is "
+        f"{limit:,}: add --set fusion.project=16 (or so), or raise --set fusion.limit"
+    )
 
 
 class _Affine(nn.Module):

@@ -31,23 +31,30 @@ class TensorFusion(nn.Module):
         widths = [size if project is None else min(size, project) for size in in_dims]
         self.out_dim = math.prod(width + 1 for width in widths)
         if self.out_dim > limit:
-            raise UsageError(
-                f"fusion 'tensor' would be {self.out_dim:,} numbers wide, "
-                f"{' × '.join(str(width + 1) for width in widths)}, and limit is {limit:,}: {_remedy(in_dims, limit)}"
-            )
+            raise UsageError(f"fusion 'tensor' would be {_too_wide(in_dims, widths, limit)}")
         self.projections = nn.ModuleList(
             nn.Linear(size, width) if width < size else nn.Identity()
             for size, width in zip(in_dims, widths, strict=True)
         )
 
     @staticmethod
-    def skip(modalities: tuple[Modality, ...], task: Task) -> str | None:
-        """Too many modalities for the default limit even if each were projected to one number."""
+    def skip(
+        modalities: tuple[Modality, ...],
+        task: Task,
+        in_dims: list[int] | None = None,
+        project: int | None = None,
+        limit: int = _LIMIT,
+    ) -> str | None:
+        """More numbers than the limit; for widths that are not known, if each were projected to one number."""
+        if in_dims is not None:
+            widths = [size if project is None else min(size, project) for size in in_dims]
+            wide = math.prod(width + 1 for width in widths) > limit
+            return f"it would be {_too_wide(in_dims, widths, limit)}" if wide else None
         smallest = 1 << len(modalities)
-        if smallest > _LIMIT:
+        if smallest > limit:
             return (
                 f"{len(modalities)} modalities make it at least 2^{len(modalities)} = {smallest:,} numbers wide, and "
-                f"limit is {_LIMIT:,}; use low-rank-tensor-fusion"
+                f"limit is {limit:,}; use low-rank-tensor-fusion"
             )
         return None
 
@@ -59,6 +66,15 @@ class TensorFusion(nn.Module):
             product = factor if product is None else torch.einsum("bi,bj->bij", product, factor).flatten(1)
         assert product is not None, "there is always one modality"
         return product
+
+
+def _too_wide(in_dims: list[int], widths: list[int], limit: int) -> str:
+    factors = [str(width + 1) for width in widths]
+    shown = f"{factors[0]}^{len(factors)}" if len(set(factors)) == 1 else " × ".join(factors[:8])
+    more = " × …" if len(set(factors)) > 1 and len(factors) > 8 else ""
+    size = math.prod(width + 1 for width in widths)
+    number = f"{size:,}" if size < 1e15 else f"10^{math.log10(size):.0f}"
+    return f"{number} numbers wide, {shown}{more}, and limit is {limit:,}: {_remedy(in_dims, limit)}"
 
 
 def _remedy(in_dims: list[int], limit: int) -> str:

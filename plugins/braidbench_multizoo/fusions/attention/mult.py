@@ -20,6 +20,38 @@ from braidbench_multizoo.fusions.attention.steps import (
     without_sequences,
 )
 
+LIMIT = 1 << 26
+"""Weights: 0.27 GB of them, and four times that with their gradients and an optimiser's moments."""
+
+
+def _weights(count: int, width: int, layers: int, depth: int, targets: int, self_pairs: bool) -> int:
+    """Numbers in the matrices of a multimodal transformer of ``count`` modalities, without its embeddings and shifts:
+    12 w² a block of width w, and two matrices of everything at the end."""
+    sources = count if self_pairs else count - 1
+    inner = sources * width
+    return 12 * targets * (sources * layers * width**2 + depth * inner**2) + 2 * (targets * inner) ** 2
+
+
+def _too_large(
+    count: int,
+    width: int,
+    layers: int,
+    self_layers: int | None,
+    targets: tuple[int, ...] | None,
+    self_pairs: bool,
+    limit: int,
+) -> str | None:
+    depth = layers if self_layers is None else self_layers
+    chosen = count if targets is None else len(targets)
+    found = _weights(count, width, layers, depth, chosen, self_pairs)
+    if found <= limit:
+        return None
+    sources = count if self_pairs else count - 1
+    return (
+        f"{count} modalities, of which {chosen} hear {sources} each, would take {found:,} weights, and limit is "
+        f"{limit:,}; set fusion.width or fusion.targets to less, raise fusion.limit, or use late-fusion-transformer"
+    )
+
 
 class MulT(nn.Module):
     """Each modality hears every other one by crossmodal attention, reads what it heard by self-attention, and its last
@@ -44,6 +76,9 @@ class MulT(nn.Module):
     The paper has ``width=40, heads=8, layers=4`` on CMU-MOSEI. MultiBench's ``MULTModel`` is ``kernel=1,
     self_pairs=True, mask="released", residual="plain", scale=True`` with three self-attention blocks at least, and has
     as many parameters as that with a linear head; the released code of the paper is that without ``self_pairs``.
+
+    The transformers over what was heard are P · ``width`` wide, one a target, so that the weights grow with the third
+    power of the number of modalities: more than ``limit`` of them are refused (:func:`_weights`).
 
     What takes the time on a CPU: with hundreds of steps attention, two thirds, although no weight of it is ever stored;
     with fifty, attention and matrix products a third each.
@@ -70,6 +105,7 @@ class MulT(nn.Module):
         embed_dropout: float = 0.0,
         attention_dropout: float = 0.0,
         out_dropout: float = 0.0,
+        limit: int = LIMIT,
     ) -> None:
         super().__init__()
         count = len(in_dims)
@@ -82,6 +118,9 @@ class MulT(nn.Module):
         self.sources = [[j for j in range(count) if self_pairs or j != i] for i in chosen]
         if not self.sources[0]:
             raise UsageError("one modality has no other to hear: set self_pairs=true")
+        too_large = _too_large(count, width, layers, self_layers, targets, self_pairs, limit)
+        if too_large:
+            raise UsageError(f"fusion 'mult': {too_large}")
         self.intermediate = features == "intermediate"
         self.mask = mask
         self.out_dropout = out_dropout
@@ -102,9 +141,19 @@ class MulT(nn.Module):
         self.second = nn.Linear(self.out_dim, self.out_dim)
 
     @staticmethod
-    def skip(modalities: tuple[Modality, ...], task: Task) -> str | None:
+    def skip(
+        modalities: tuple[Modality, ...],
+        task: Task,
+        width: int = 32,
+        layers: int = 2,
+        self_layers: int | None = None,
+        targets: tuple[int, ...] | None = None,
+        self_pairs: bool = False,
+        limit: int = LIMIT,
+    ) -> str | None:
         """Why these modalities cannot be served, or None."""
-        return without_sequences(modalities)
+        unfit = without_sequences(modalities)
+        return unfit or _too_large(len(modalities), width, layers, self_layers, targets, self_pairs, limit)
 
     def forward(self, representations: list[Tensor], lengths: list[Tensor | None]) -> Tensor:
         """M tensors (B, T_i, D_i) and M lengths (B,) or None → (B, out_dim)."""
@@ -176,6 +225,18 @@ class MulTOfVectors(MulT):
     """
 
     @staticmethod
-    def skip(modalities: tuple[Modality, ...], task: Task) -> str | None:
+    def skip(
+        modalities: tuple[Modality, ...],
+        task: Task,
+        width: int = 32,
+        layers: int = 2,
+        self_layers: int | None = None,
+        targets: tuple[int, ...] | None = None,
+        self_pairs: bool = False,
+        limit: int = LIMIT,
+    ) -> str | None:
         """Why these modalities cannot be served, or None."""
-        return None if without_sequences(modalities) else "there is a sequence to attend over: use the fusion 'mult'"
+        unfit = None
+        if not without_sequences(modalities):
+            unfit = "there is a sequence to attend over: use the fusion 'mult'"
+        return unfit or _too_large(len(modalities), width, layers, self_layers, targets, self_pairs, limit)
