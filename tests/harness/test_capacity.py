@@ -62,7 +62,7 @@ def store(root, row: str, dataset: str, host: int, device: int | None) -> None:
     )  # fmt: skip
     result = Result(
         cell="0" * 64, dataset=dataset, task="t", method=row, seed=0, status="ok", cost=cost, identity={}, command="",
-        started="", finished="",
+        started="2026-01-01T00:00:00+00:00", finished="2026-01-01T00:01:00+00:00",
     )  # fmt: skip
     (folder / "result.json").write_text(result.model_dump_json())
 
