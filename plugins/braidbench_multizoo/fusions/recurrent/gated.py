@@ -68,7 +68,8 @@ class GMELSTM(Stepwise):
         states = self.lstm(torch.cat(gated, 2), steps)
         real = valid_steps(states, steps)
         # A finite floor: a row without steps has nothing to attend to, and its states are zero anyway.
-        scores = self.score(states).squeeze(2).masked_fill(~real, torch.finfo(states.dtype).min)
+        scores = self.score(states).squeeze(2)
+        scores = scores.masked_fill(~real, torch.finfo(scores.dtype).min)
         result: Tensor = torch.bmm(scores.softmax(1)[:, None], states).squeeze(1)
         return result
 
