@@ -84,7 +84,7 @@ def _locate_official(spec: Dataset) -> dict[str, Path]:
             missing.append(pattern)
         for hit in hits:
             if hit.stat().st_size == 0:
-                raise DataError(f"dataset {spec.name!r}: {hit} is empty; get the file again from its publisher")
+                raise DataError(f"dataset {spec.name!r}: {hit} is empty. Get it again from its publisher")
             if not os.access(hit, os.R_OK):
                 raise DataError(f"dataset {spec.name!r}: {hit} cannot be read; its permissions forbid it")
         found |= {hit.relative_to(folder).as_posix(): hit for hit in hits}

@@ -78,6 +78,10 @@ def check_samples(
         UsageError: shapes that do not fit, features that are not numbers, an unknown split, no held-out row.
     """
     first, second = _features("the first", features1), _features("the second", features2)
+    # np.asarray would read what a mask hides as if it were there.
+    if isinstance(labels, np.ma.MaskedArray) and np.ma.getmaskarray(labels).any():
+        row = int(np.argwhere(np.ma.getmaskarray(labels))[0][0])
+        raise DataError(f"label: row {row} is missing (masked); leave rows without a label out")
     try:
         found = np.asarray(labels)
     except ValueError as error:
@@ -89,8 +93,7 @@ def check_samples(
     if found.dtype.kind == "f" and not np.isfinite(found).all():
         raise DataError(f"label: row {int(np.flatnonzero(~np.isfinite(found))[0])} is not finite")
     for row, value in enumerate(found.tolist() if found.dtype.kind in "OUSMm" else ()):
-        # NaN and NaT are the values that differ from themselves.
-        if value is None or (isinstance(value, str | bytes) and not value) or value != value:
+        if _is_missing(value):
             raise DataError(f"label: row {row} is missing ({value!r}); leave rows without a label out")
     if found.dtype == object:
         kinds = {str if isinstance(value, str) else float for value in found.tolist()}
@@ -116,10 +119,27 @@ def check_samples(
     return Samples(first, second, codes.astype(np.int64), assigned, len(values))
 
 
-def _features(which: str, features: ArrayLike) -> FloatArray:
+def _is_missing(value: object) -> bool:
+    """Whether it is None, empty, or NaN, NaT or NA, of which none is equal to itself."""
+    if value is None or (isinstance(value, str | bytes) and not value):
+        return True
     try:
-        array = np.asarray(features, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        return bool(value != value)
+    except TypeError:
+        return True  # pandas.NA is neither equal to itself nor unequal.
+
+
+def _features(which: str, features: ArrayLike) -> FloatArray:
+    if isinstance(features, np.ma.MaskedArray) and np.ma.getmaskarray(features).any():
+        place = np.argwhere(np.ma.getmaskarray(features))[0]
+        raise DataError(f"{which} modality: the value at row {int(place[0])} is masked; features must be there")
+    try:
+        given = np.asarray(features)
+        if given.dtype.kind not in "fiubO":
+            raise TypeError(f"it has type {given.dtype}")
+        with np.errstate(over="ignore"):
+            array = given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{which} modality is not an array of numbers: {error}") from None
     if array.ndim == 0 or not len(array):
         raise UsageError(f"{which} modality has no rows")

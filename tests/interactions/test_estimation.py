@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from braidbench.errors import DataError, UsageError
@@ -253,6 +254,16 @@ def test_features_that_are_not_finite_are_named():
         ({"labels": np.zeros((20, 2))}, UsageError, "one a row"),
         ({"features1": np.zeros((20, 0))}, UsageError, "no features"),
         ({"features1": [["a"]] * 20}, UsageError, "numbers"),
+        ({"features1": [["1"]] * 20}, UsageError, "not an array of numbers: it has type <U1"),
+        ({"features1": np.ones((20, 1), complex)}, UsageError, "not an array of numbers: it has type complex128"),
+        ({"features1": [[10**400]] * 20}, UsageError, "not an array of numbers: int too large"),
+        ({"features2": np.ma.array(np.ones((20, 2)), mask=np.eye(20, 2, -3))}, DataError, "value at row 3 is masked"),
+        ({"labels": np.ma.array(np.arange(20) % 2, mask=[0, 0, 1] + [0] * 17)}, DataError, "row 2 is missing"),
+        ({"labels": np.array([0, None] + [1] * 18, object)}, DataError, "row 1 is missing .None"),
+        ({"labels": np.array([0, pd.NA] + [1] * 18, object)}, DataError, "row 1 is missing .<NA>"),
+        ({"labels": ["u", ""] + ["v"] * 18}, DataError, "row 1 is missing"),
+        ({"labels": np.array([0, "u"] * 10, object)}, DataError, "some rows hold text and some numbers"),
+        ({"labels": np.linspace(0, 1, 20)}, DataError, "20 distinct values in 20 rows: it is continuous"),
         ({"estimator": "magic"}, UsageError, "no estimator 'magic'"),
         ({"base": 1}, UsageError, "base"),
         ({"clusters": 1}, UsageError, "clusters is 2 or more"),
