@@ -113,8 +113,9 @@ def test_truncated_files(spec: Dataset, folder: Path, name: str, keep: float) ->
     data = (folder / name).read_bytes()
     (folder / name).write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
     message = damaged(folder, name, spec)
-    assert "not a whole .npy file" in message
-    assert "expected an array (rows" in message
+    assert ("not a whole .npy file" if keep else "is empty") in message
+    # An empty file is told by the core, before the loader has seen it.
+    assert not keep or "expected an array (rows" in message
 
 
 @pytest.mark.parametrize(

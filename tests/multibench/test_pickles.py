@@ -95,6 +95,20 @@ def test_reads_what_python_2_wrote() -> None:
     )
     assert np.array_equal(load(data, encoding="latin1"), [1.0, 2.0])
     assert np.array_equal(load(data, encoding="bytes"), [1.0, 2.0])
+    assert np.array_equal(load(data), [1.0, 2.0]), "0xf0 is no ASCII: read again as latin-1 without being told"
+
+
+def test_text_of_python_2_is_latin_1_where_it_is_no_ascii(tmp_path: Path) -> None:
+    """In a pickle by itself, behind another pickle in one file, and as the object of a .npy file."""
+    data = b"\x80\x02}U\x04caf\xe9K\x07s."
+    assert load(data) == {"café": 7}
+    with io.BytesIO(pickle.dumps("first", 2) + data) as file:
+        assert [pickles.load(file, "here"), pickles.load(file, "here")] == ["first", {"café": 7}]
+    path = tmp_path / "data.npy"
+    with path.open("wb") as target:
+        np.lib.format.write_array_header_1_0(target, {"descr": "|O", "fortran_order": False, "shape": ()})
+        target.write(data)
+    assert pickles.load_npy_object(path) == {"café": 7}
 
 
 class Malicious:
