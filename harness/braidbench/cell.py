@@ -201,8 +201,9 @@ def differences(stored: Mapping[str, Any], current: Mapping[str, Any], at: str =
     return lines
 
 
-def skipped(request: Request, dataset: str, task: str, reason: str) -> Result:
-    """A cell that was not run, as a row. It has no data, so its identity is the request's."""
+def skipped(request: Request, dataset: str, task: str, reason: str, failure: FailureKind | None = None) -> Result:
+    """A cell that was not run, as a row: skipped, or with ``failure`` failed because a component broke before there was
+    a cell. It has no data, so its identity is the request's."""
     identity = {
         "dataset": dataset,
         "task": task,
@@ -218,7 +219,8 @@ def skipped(request: Request, dataset: str, task: str, reason: str) -> Result:
         task=task,
         method=request.row,
         seed=request.seed,
-        status="skipped",
+        status="failed" if failure else "skipped",
+        failure=failure,
         reason=reason,
         overrides=dict(request.overrides),
         identity=identity,

@@ -8,6 +8,7 @@ from types import TracebackType
 from braidbench.errors import BraidbenchError, DataError
 from braidbench.registry import registry
 from braidbench.results import FailureKind
+from braidbench.specs import KINDS
 
 LONGEST = 500
 """Characters of a reason; what a plugin raises may be of any length."""
@@ -60,4 +61,9 @@ def owner_of(module: str) -> str:
         root = package if getattr(sys.modules.get(package), "__file__", None) else declared
         if package != __package__ and (module == root or module.startswith(f"{root}.")):
             return plugin.owner
+    # A plugin's code may stand in modules beside its package: those that its specs name.
+    for kind in KINDS:
+        for registered in registry().all(kind):
+            if module and str(getattr(registered.spec, "target", "")).partition(":")[0] == module:
+                return "" if module.partition(".")[0] == __package__ else registered.plugin.owner
     return ""

@@ -12,8 +12,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from braidbench.cell import Cell, Request, check_seed, make_cell, skipped
-from braidbench.errors import DataError, MissingPackageError, NewerVersionError, UsageError
+from braidbench.errors import (
+    DataError,
+    MissingPackageError,
+    NewerVersionError,
+    PluginError,
+    StorageError,
+    UsageError,
+)
 from braidbench.execution import execute, robustness_current
+from braidbench.failures import kind_of, reason_of
+from braidbench.interruption import raise_if_received
 from braidbench.recipe import CannotServeError, find_task, resolve, rows_of
 from braidbench.registry import Registry, load_target
 from braidbench.results import Result
@@ -129,13 +138,13 @@ def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool, p
 
     A method that cannot serve a dataset is skipped with its reason, and so is, if ``lenient`` (a plan file, several
     datasets), a dataset or a package that is not here. Otherwise that is raised, and if no method at all can serve,
-    why the first one cannot. Unknown names and parameters are raised either way. Of requests for one cell there is
-    one, with robustness if any asks for it. With ``prepare`` the datasets are prepared now; without, nothing is
-    written.
+    why the first one cannot. Unknown names and parameters are raised either way. A component that breaks before there
+    is a cell is a failed row, and raised if nothing else is left. Of requests for one cell there is one, with
+    robustness if any asks for it. With ``prepare`` the datasets are prepared now; without, nothing is written.
     """
     plan = Plan()
     unavailable: dict[str, DataError | MissingPackageError] = {}
-    unserved: list[CannotServeError] = []
+    unserved: list[CannotServeError | PluginError] = []
     known: dict[str, Planned] = {}
     for request in wanted:
         dataset, task = find_task(registry, request.dataset)
@@ -157,6 +166,15 @@ def make_plan(registry: Registry, wanted: Sequence[Request], *, lenient: bool, p
             elif not lenient:
                 raise
             row = skipped(request, dataset.name, task.name, str(error))
+            plan.cells.append(Planned(request, dataset.name, task.name, "skipped", result=row))
+            continue
+        except (UsageError, StorageError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise_if_received()
+            broken = error if isinstance(error, PluginError) else PluginError(reason_of(error))
+            unserved.append(broken)
+            row = skipped(request, dataset.name, task.name, str(broken), kind_of(error))
             plan.cells.append(Planned(request, dataset.name, task.name, "skipped", result=row))
             continue
         if cell.id in known:

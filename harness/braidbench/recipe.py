@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 from braidbench.capture import aside
-from braidbench.errors import PluginError, UsageError
+from braidbench.errors import MissingPackageError, PluginError, StorageError, UsageError
 from braidbench.evaluation.scores import metrics_of
+from braidbench.failures import reason_of
 from braidbench.registry import Registry, check_parameters, did_you_mean, load_target
 from braidbench.sources import source_hash
 from braidbench.specs import Dataset, Encoder, Fusion, Method, Metric, Modality, Objective, Part, Spec, Task, Training
@@ -308,7 +309,14 @@ def _ask(
     told = {name: value for name, value in parameters.items() if name in named}
     if "in_dims" in named and widths is not None and (found := widths()) is not None:
         told["in_dims"] = found
-    reason = skip(modalities, task, **told)
+    try:
+        reason = skip(modalities, task, **told)
+    except (MissingPackageError, StorageError):
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{spec.kind} {spec.name!r}: its skip failed: {reason_of(error)}") from error
+    if reason is not None and not isinstance(reason, str):
+        raise PluginError(f"{spec.kind} {spec.name!r}: its skip gave {reason!r}, neither a sentence nor None")
     if reason:
         raise CannotServeError(f"{spec.kind} {spec.name!r}: {reason}")
 

@@ -315,6 +315,45 @@ def test_a_plan_skips_with_reasons_what_a_direct_run_refuses(cli, tmp_path):
     assert "4 cells: 1 cached, 0 to run, 3 skipped" in planned.stdout
 
 
+def test_a_component_that_breaks_before_there_is_a_cell_is_a_failed_row_that_names_its_plugin(cli, tmp_path, plugin):
+    source = """
+        import braidbench
+
+
+        @braidbench.hookimpl
+        def register_fusions():
+            yield braidbench.Fusion("brittle/skip", "brittle_parts:Skip")
+
+
+        @braidbench.hookimpl
+        def register_methods():
+            yield braidbench.Method("brittle/skip", fusion="brittle/skip", objective="toy/loss", procedure="toy/fit")
+    """
+    parts = """
+        from braid_toy.parts import Join
+
+
+        class Skip(Join):
+            @staticmethod
+            def skip(modalities, task):
+                raise KeyError("words\\nand more")
+    """
+    _, environment = plugin("brittle", "1.0", brittle=source, brittle_parts=parts)
+    done = cli("run", "toy/pair", "toy/join", "brittle/skip", "--device", "cpu", "--json", **environment)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    rows = {row["method"]: row for row in json.loads(done.stdout)}
+    assert rows["toy/join"]["status"] == "ok"
+    assert (rows["brittle/skip"]["status"], rows["brittle/skip"]["failure"]) == ("failed", "plugin")
+    assert rows["brittle/skip"]["reason"] == (
+        "fusion 'brittle/skip': its skip failed: KeyError: 'words\\nand more' (in brittle_parts, of brittle 1.0)"
+    )
+    alone = cli("run", "toy/pair", "brittle/skip", "--device", "cpu", **environment)
+    assert alone.returncode != 0
+    no_traceback(alone)
+    assert "its skip failed" in alone.stderr
+
+
 def test_infinite_inputs_are_a_data_error(cli, tmp_path):
     from braidbench.preparation import official_folder
     from braidbench.registry import registry

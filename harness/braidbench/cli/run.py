@@ -129,13 +129,13 @@ def _jobs(o: dict[str, Any], plan: Any) -> tuple[str, int]:
 
 
 def _skips(plan: Any) -> list[str]:
-    """``12 skipped: fusion 'x' needs … (digits, cohort)``, a line a reason."""
-    groups: dict[str, list[Any]] = {}
+    """``12 skipped: fusion 'x' needs … (digits, cohort)``, a line a reason; ``failed`` where a component broke."""
+    groups: dict[tuple[str, str], list[Any]] = {}
     for planned in plan.of("skipped"):
-        groups.setdefault(planned.result.reason, []).append(planned)
+        groups.setdefault((planned.result.status, planned.result.reason), []).append(planned)
     return [
-        f"{len(group)} skipped: {reason} ({', '.join(dict.fromkeys(planned.dataset for planned in group))})"
-        for reason, group in groups.items()
+        f"{len(group)} {status}: {reason} ({', '.join(dict.fromkeys(planned.dataset for planned in group))})"
+        for (status, reason), group in groups.items()
     ]
 
 
