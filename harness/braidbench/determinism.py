@@ -11,9 +11,9 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -139,9 +139,16 @@ def _settings(threads: int) -> Iterator[None]:
         stack.callback(torch.set_warn_always, torch.is_warn_always_enabled())
         for module, name in ((torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "deterministic")):
             stack.callback(setattr, module, name, getattr(module, name))
-        tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        stack.callback(setattr, torch.backends.cudnn, "allow_tf32", tf32[1])
-        stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", tf32[0])
+        # A plugin may have set these for the whole process, when it was imported or in an earlier cell.
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())
+        for part in _parts():
+            stack.callback(setattr, part, "fp32_precision", part.fp32_precision)
+        # torch refuses to say where both of its interfaces were used; the parts above are all there is then.
+        with suppress(RuntimeError):
+            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+        with suppress(RuntimeError):
+            stack.callback(setattr, torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
         _set(threads)
         yield
 
@@ -150,13 +157,26 @@ def _set(threads: int) -> None:
     if os.environ.get(WORKSPACE) not in WORKSPACES:
         os.environ[WORKSPACE] = WORKSPACES[0]
     torch.set_num_threads(threads)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
     # Each time, and not once a process: the cells of one process each have to hear of their own kernels.
     torch.set_warn_always(True)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-    # Full precision is float32 on every device: by default convolutions on a GPU round their inputs to 10 bits.
+    # Full precision is float32 on every device: by default convolutions on a GPU round their inputs to 10 bits, and
+    # "medium" means bfloat16 for the matrix products of a CPU.
+    torch.set_float32_matmul_precision("highest")
+    for part in _parts():
+        part.fp32_precision = "ieee"
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+def _parts() -> list[Any]:
+    """What has a precision of its own, by torch's newer interface; nothing where torch is older than that."""
+    every = (("cuda", "matmul"), *((of, what) for of in ("cudnn", "mkldnn") for what in ("conv", "rnn", "matmul")))
+    found = [getattr(getattr(torch.backends, of), what, None) for of, what in every]
+    return [part for part in found if hasattr(part, "fp32_precision")]
 
 
 def _put(name: str, value: str | None) -> None:

@@ -20,7 +20,7 @@ from braidbench.environment import environment, is_main_process
 from braidbench.errors import DataError, NewerVersionError, StorageError
 from braidbench.failures import kind_of, reason_of
 from braidbench.files import sha256_file, write_bytes, write_text
-from braidbench.interruption import raise_if_received
+from braidbench.interruption import is_ours, raise_if_received
 from braidbench.recipe import resolve
 from braidbench.registry import Registry, load_target, registry
 from braidbench.results import FailedCurve, FailureKind, Result
@@ -114,8 +114,10 @@ def _attempt(found: Registry, cell: Cell, progress: Progress) -> Result:
         return deterministically(lambda record: _run(found, cell, started, progress, record), cell.request.threads)
     except StorageError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         # A cell's failure is a row of the table, whatever a plugin raised.
+        if is_ours(error):
+            raise
         return failure(cell, started, kind_of(error), reason_of(error), traceback.format_exc())
 
 
@@ -336,7 +338,9 @@ def _with_robustness(found: Registry, cell: Cell, stored: Result, progress: Prog
         return deterministically(lambda record: _measured(found, cell, stored, measuring, record), cell.request.threads)
     except StorageError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if is_ours(error):
+            raise
         logging.getLogger(__name__).error("%s", traceback.format_exc())
         return _keep(cell, with_failed_curves(found, cell, stored, kind_of(error), reason_of(error)))
 
@@ -461,7 +465,8 @@ def _keep(cell: Cell, result: Result) -> Result:
         write_text(path, result.model_dump_json(indent=1) + "\n")
         if result.status == "ok":
             for checkpoint in cell.folder.glob(f"{Path(CHECKPOINT).stem}*"):
-                checkpoint.unlink(missing_ok=True)
+                if not checkpoint.is_dir():
+                    checkpoint.unlink(missing_ok=True)
     return result
 
 

@@ -30,7 +30,7 @@ from braidbench.cell import Cell, Request
 from braidbench.errors import StorageError, UsageError
 from braidbench.execution import Measuring, Stage, ended
 from braidbench.failures import kind_of, reason_of
-from braidbench.interruption import Interrupted, held, install, raise_if_received
+from braidbench.interruption import Interrupted, held, install, is_ours, raise_if_received
 from braidbench.results import FailureKind, Result, parse
 
 Progress = Callable[[Cell, int, int, float], None]
@@ -84,8 +84,10 @@ def _attempt(
         return "result", execute(request, progress, wait, measuring)
     except StorageError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise_if_received()
+        if is_ours(error):
+            raise
         traceback.print_exc()
         return "failed", (kind_of(error), reason_of(error))
 
@@ -275,7 +277,7 @@ def _end(running: list[_Child]) -> None:
 # --- in the child -----------------------------------------------------------------------------------------------------
 
 
-class _Unheard(BaseException):
+class _Unheard(Interrupted):
     """Nobody listens to the child any more: it is to end and to leave everything as it is."""
 
 
@@ -311,7 +313,7 @@ def _send(pipe: Any, message: Any) -> None:
     try:
         pipe.send(message)
     except OSError:
-        raise _Unheard from None
+        raise _Unheard(signal.SIGTERM) from None
 
 
 def _watch() -> None:

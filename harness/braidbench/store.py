@@ -81,16 +81,21 @@ class Store:
 
     def load(self, folder: Path) -> Result | None:
         """The folder's result; None if there is none. Raises DataError for one that is not whole, NewerVersionError for
-        one of a newer version, and StorageError where a file stands in the folder's place. It changes nothing."""
+        one of a newer version, and StorageError where a file or another cell's result stands in the folder's place. It
+        changes nothing."""
         path = folder / RESULT
         if folder.exists() and not folder.is_dir():
             raise StorageError(f"{folder} is a file where a cell's folder belongs; move it away")
         try:
-            return parse(read_document(path), str(path))
+            result = parse(read_document(path), str(path))
         except FileNotFoundError:
             return None
         except NotADirectoryError:
             raise StorageError(f"{self.root} is or lies below a file and cannot be written; name a folder") from None
+        if not folder.name.endswith(f"--{result.cell[:12]}"):
+            # A folder that was renamed or copied: neither this cell's, nor to be written over.
+            raise StorageError(f"{folder} holds the result of another cell ({result.cell[:12]}); move it away")
+        return result
 
     def all(self) -> Found:
         """Every result below the root, by folder name. Corrupt ones are reported and left where they are."""

@@ -12,9 +12,9 @@ import copy
 import io
 import math
 import os
-import pickle
 import re
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -296,12 +296,16 @@ def _save(settings: Settings, state: _State, model: nn.Module, optimizer: torch.
 def _resume(settings: Settings, state: _State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Take up a checkpoint, if there is one that can be read. A damaged one is no loss but time."""
     path = settings.checkpoint
-    if path is None or not path.exists():
+    if path is None or not path.is_file():
         return
     fresh = copy.deepcopy(model.state_dict())
     fresh_optimizer = copy.deepcopy(optimizer.state_dict())
     device = next(model.parameters()).device
     try:
+        with zipfile.ZipFile(path) as archive:
+            # torch reads the numbers without looking at their checksums.
+            if archive.testzip() is not None:
+                raise ValueError("a damaged checkpoint")
         saved = torch.load(path, map_location="cpu", weights_only=True)
         history = History(**saved["history"])
         best_weights = {name: value.to(device) for name, value in saved["best_weights"].items()}
@@ -309,11 +313,13 @@ def _resume(settings: Settings, state: _State, model: nn.Module, optimizer: torc
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         settings.meter.resume(saved["spent"])
-    except (RuntimeError, KeyError, ValueError, EOFError, OSError, TypeError, pickle.UnpicklingError):
+        epoch = int(saved["epoch"])
+    except Exception:
+        # Each damage shows in its own way, and the remedy is one.
         model.load_state_dict(fresh)
         optimizer.load_state_dict(fresh_optimizer)
         path.unlink(missing_ok=True)
         return
-    state.epoch, state.best, state.best_weights = saved["epoch"], best, best_weights
+    state.epoch, state.best, state.best_weights = epoch, best, best_weights
     state.history = history
     state.history.resumed_at = state.epoch

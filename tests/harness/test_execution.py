@@ -16,10 +16,10 @@ import torch
 
 import braid_toy.parts
 import braidbench
-from braidbench import Procedure
+from braidbench import Procedure, determinism, interruption
 from braidbench.cell import Request, make_cell, now
 from braidbench.data import open_split
-from braidbench.errors import NewerVersionError, UndefinedScoreError
+from braidbench.errors import NewerVersionError, StorageError, UndefinedScoreError
 from braidbench.execution import ended, execute
 from braidbench.plan import make_plan
 from braidbench.preparation import prepare
@@ -509,6 +509,68 @@ def test_a_corruption_that_raises_is_a_failed_curve_of_an_ok_cell(
     expected = [c for c in reference.robustness if (c.corruption, c.modality) != ("toy/noise", "vector")]
     assert result.robustness == expected
     assert stored(tmp_path)["robustness_failures"] == [failed.model_dump()]
+
+
+def test_a_corruption_that_works_in_place_changes_no_other_curve(tmp_path, monkeypatch, reference):
+    real = braid_toy.parts.noise
+
+    def noise(x, severity, generator):
+        return x.copy_(real(x, severity, generator))
+
+    monkeypatch.setattr(braid_toy.parts, "noise", noise)
+    noise.__module__ = "braid_toy.parts"
+    assert run(tmp_path, robustness=True).robustness == reference.robustness
+
+
+class Odd(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [Odd, KeyboardInterrupt])
+def test_a_component_that_raises_what_is_no_exception_is_a_row(tmp_path, monkeypatch, error):
+    def fit(self, model, data, settings):
+        raise error("its own")
+
+    monkeypatch.setattr(braid_toy.parts.Fit, "fit", fit)
+    # As on the command line, where Ctrl-C raises something else.
+    monkeypatch.setattr(interruption._state, "installed", True)
+    result = run(tmp_path)
+    assert (result.status, result.failure) == ("failed", "plugin")
+    assert result.reason.startswith(f"{error.__name__}: its own")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: torch.set_float32_matmul_precision("medium"),
+        lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+        lambda: torch.set_default_dtype(torch.float64),
+        lambda: torch.set_grad_enabled(False),
+    ],
+    ids=["legacy", "precision", "dtype", "grad"],
+)
+def test_what_a_plugin_sets_for_the_process_reaches_no_other_cell(tmp_path, reference, change):
+    with deterministically_restored():
+        change()
+        assert run(tmp_path).files["model.safetensors"] == reference.files["model.safetensors"]
+
+
+@contextlib.contextmanager
+def deterministically_restored():
+    """Whatever the block sets of these is as it was afterwards."""
+    with determinism._settings(1):
+        yield
+
+
+def test_the_result_of_another_cell_is_neither_taken_for_this_one_nor_lost(whole, tmp_path):
+    other = run(tmp_path, seed=1)
+    [folder] = tmp_path.glob("*seed1*")
+    place = folder.with_name(next(whole.glob("*seed0*")).name)
+    folder.rename(place)
+    before = {path.name: path.read_bytes() for path in place.iterdir()}
+    with pytest.raises(StorageError, match=f"another cell .{other.cell[:12]}"):
+        run(tmp_path)
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
 
 
 def test_a_corruption_that_hangs_leaves_the_scores(cli, plugin, reference):

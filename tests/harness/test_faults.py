@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +111,19 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(cli, tmp_path):
     run.kill()
     run.communicate()
     [path] = tmp_path.glob("killed/*/checkpoint.pt")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    again = cli(*SLOW, "--results", "killed")
-    assert again.returncode == 0, again.stderr
-    assert np.array_equal(predictions(tmp_path / "whole"), predictions(tmp_path / "killed"))
+    content = path.read_bytes()
+    shutil.copytree(tmp_path / "killed", tmp_path / "flipped")
+    path.write_bytes(content[: len(content) // 2])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        weight = archive.read("archive/data/4")
+    # Every weight is a number all the same.
+    assert len(weight) > 100
+    [flipped] = tmp_path.glob("flipped/*/checkpoint.pt")
+    flipped.write_bytes(content.replace(weight, weight[::-1]))
+    for results in ("killed", "flipped"):
+        again = cli(*SLOW, "--results", results)
+        assert again.returncode == 0, again.stderr
+        assert np.array_equal(predictions(tmp_path / "whole"), predictions(tmp_path / results))
 
 
 def test_ctrl_c_says_how_to_go_on(cli, tmp_path):

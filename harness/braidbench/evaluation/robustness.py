@@ -22,6 +22,7 @@ from braidbench.errors import PluginError, StorageError
 from braidbench.evaluation.curves import SEVERITIES, relative_robustness
 from braidbench.evaluation.scores import score
 from braidbench.failures import kind_of, reason_of
+from braidbench.interruption import is_ours
 from braidbench.registry import Registry, load_target
 from braidbench.results import Curve, FailedCurve
 from braidbench.sources import source_hash
@@ -111,7 +112,9 @@ def measure(
                 ]
         except (StorageError, NondeterministicKernelError):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_ours(error):
+                raise
             found = Robust(found.curves, [*_others(found.failures, at), failed_curve(registry, *at, error)])
         else:
             curves = _curves(corruption, modality, metrics, severities, points, seed, sources[at])
@@ -147,7 +150,8 @@ def corrupted(
     function = load_target(corruption)
 
     def changed(x: Tensor, severity: float) -> Tensor:
-        result: Tensor = function(x, severity, torch.Generator().manual_seed(seed))
+        # A copy: a corruption that works in place would otherwise change what every later curve is measured on.
+        result: Tensor = function(x.clone(), severity, torch.Generator().manual_seed(seed))
         if result.shape != x.shape:
             raise PluginError(f"corruption {corruption.name!r} changes the shape of {modality.name!r}")
         return result
