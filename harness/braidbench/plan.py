@@ -28,6 +28,8 @@ from braidbench.registry import Registry, load_target
 from braidbench.results import Result
 from braidbench.store import RESULT, Store, aside, lost_files
 
+MOST_SEEDS = 100_000
+
 
 class _Block(BaseModel):
     """One block of a plan file: every dataset with every method, override set and seed."""
@@ -76,8 +78,8 @@ class Plan:
 def seed_list(seeds: int | Sequence[int]) -> list[int]:
     """``3`` means 0, 1, 2."""
     if isinstance(seeds, int):
-        if seeds < 1:
-            raise UsageError(f"--seeds {seeds}: give 1 or more")
+        if not 1 <= seeds <= MOST_SEEDS:
+            raise UsageError(f"--seeds {seeds}: give {'1 or more' if seeds < 1 else f'at most {MOST_SEEDS:,}'}")
         return list(range(seeds))
     return [check_seed(seed) for seed in seeds]
 
@@ -106,7 +108,7 @@ def read_plan(registry: Registry, path: Path, **options: Any) -> list[Request]:
             content = tomllib.load(file)
     except FileNotFoundError:
         raise UsageError(f"{path}: there is no such plan file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UsageError(f"{path}: not a TOML file ({error})") from None
     try:
         plan = _PlanFile.model_validate(content if "run" in content else {"run": [content]})

@@ -163,7 +163,7 @@ def parse_value(text: str) -> Any:
 
     try:
         return tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return None if text.strip() in ("none", "None", "null") else text.strip()
 
 

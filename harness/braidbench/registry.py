@@ -11,6 +11,7 @@ import difflib
 import functools
 import importlib
 import importlib.metadata
+import math
 import os
 import re
 import time
@@ -290,7 +291,12 @@ def check_parameters(
         hint = hints.get(name, Any)
         try:
             adapter = TypeAdapter(hint, config=None if _is_model(hint) else ConfigDict(arbitrary_types_allowed=True))
-            checked[name] = adapter.validate_python(value)
+            found = checked[name] = adapter.validate_python(value)
+            # Neither an identity nor a result has room for others.
+            if (isinstance(found, float) and not math.isfinite(found)) or (
+                isinstance(found, int) and abs(found) >= 1 << 63
+            ):
+                raise UsageError(f"{what}: parameter {name!r} has to be finite and of at most 64 bits")
         except ValidationError as error:
             raise UsageError(
                 f"{what}: parameter {_describe(accepted[name], hint)} got {value!r} ({error.errors()[0]['msg']})"

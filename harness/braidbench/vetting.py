@@ -29,6 +29,7 @@ from braidbench.errors import BraidbenchError, DataError
 from braidbench.evaluation.curves import SEVERITIES, relative_robustness
 from braidbench.evaluation.scores import score
 from braidbench.files import canonical_json, sha256_file, sha256_json, write_text
+from braidbench.interruption import is_ours
 from braidbench.paths import cache_root
 from braidbench.predictions import LARGEST_FILE, read_predictions
 from braidbench.preparation import fingerprint, locate, prepared_folder
@@ -468,8 +469,10 @@ def _score_again(file: Path, metrics: Mapping[str, Metric], targets: NDArray[Any
             return _Again({}, "its predictions are not finite")
         except BraidbenchError:
             continue  # A package that the metric needs is not here: the claim stands as it is.
-        except Exception as error:
+        except BaseException as error:
             # A metric is a plugin's, and the predictions are anybody's.
+            if is_ours(error):
+                raise
             return _Again({}, f"its predictions cannot be scored by {name} ({type(error).__name__})")
     return _Again(scores)
 
@@ -499,7 +502,7 @@ class _Memory:
         try:
             scores = {str(n): None if v is None else float(v) for n, v in entry["scores"].items()}
             return _Again(scores, str(entry["problem"]))
-        except (TypeError, KeyError, AttributeError, ValueError):
+        except (TypeError, KeyError, AttributeError, ValueError, OverflowError):
             return None
 
     def keep(self, key: str, found: _Again) -> _Again:

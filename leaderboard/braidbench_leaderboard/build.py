@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -76,8 +77,10 @@ def build_site(results: Sequence[Path], output: Path, reference: str | None = No
 
 
 def _check_output(results: Sequence[Path], output: Path) -> None:
+    # Not Path.resolve, which raises RuntimeError for a link that leads to itself.
+    site = Path(os.path.realpath(output))
     for path in results:
-        if output.resolve() == path.resolve() or path.resolve() in output.resolve().parents:
+        if Path(os.path.realpath(path)) in (site, *site.parents):
             raise UsageError(f"-o {output} lies in the results folder {path}; choose a folder beside it")
     if output.exists() and (not output.is_dir() or (any(output.iterdir()) and not (output / MARKER).exists())):
         raise UsageError(f"-o {output} exists and is no site of braidbench; choose another folder, or remove it")

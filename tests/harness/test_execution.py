@@ -522,6 +522,22 @@ def test_a_corruption_that_works_in_place_changes_no_other_curve(tmp_path, monke
     assert run(tmp_path, robustness=True).robustness == reference.robustness
 
 
+def test_a_metric_that_works_in_place_changes_no_other_score_and_no_prediction(tmp_path, monkeypatch, reference):
+    real = braid_toy.parts.accuracy
+
+    def accuracy(prediction, target):
+        found = real(prediction, target)
+        prediction *= 0
+        target *= 0
+        return found
+
+    monkeypatch.setattr(braid_toy.parts, "accuracy", accuracy)
+    accuracy.__module__ = "braid_toy.parts"
+    result = run(tmp_path)
+    assert result.scores == reference.scores
+    assert result.files["predictions.parquet"] == reference.files["predictions.parquet"]
+
+
 class Odd(BaseException):
     pass
 

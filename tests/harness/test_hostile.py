@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.conftest import Cli
 
+import braid_toy.parts
 from braidbench.cell import seeds
 from braidbench.cli.app import run
 from braidbench.errors import DataError, NewerVersionError
@@ -379,6 +381,14 @@ def test_scores_of_predictions_are_remembered_outside_of_the_results(honest, tmp
     assert "remembered" in cli("table", XDG_CACHE_HOME=cache).stdout
     memory.write_text("[" * 100_000)
     assert cli("table", XDG_CACHE_HOME=cache).stdout == first.stdout
+
+
+def test_a_metric_that_exits_ends_no_table(cli, mixed, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(braid_toy.parts, "error", lambda prediction, target: sys.exit("enough"))
+    done = cli("table")
+    assert done.returncode == 0, done.stderr
+    assert "cannot be scored by toy/error (SystemExit)" in done.stdout
 
 
 @pytest.mark.parametrize("make", ["nulls", "ragged", "text", "twice", "columns", "many", "folder"])

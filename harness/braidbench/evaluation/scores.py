@@ -42,7 +42,8 @@ def score(metrics: Mapping[str, Metric], prediction: NDArray[Any], target: NDArr
     undefined: dict[str, str] = {}
     for name, metric in metrics.items():
         try:
-            value = float(load_target(metric)(prediction, target))
+            # Copies: what a metric writes into them would be scored by the next one, and stored.
+            value = float(load_target(metric)(prediction.copy(), target.copy()))
             reason = "" if math.isfinite(value) else _why_undefined(value, target)
         except UndefinedScoreError as error:
             value, reason = math.nan, str(error)
@@ -58,7 +59,7 @@ def scorer(metric: Metric) -> Callable[[NDArray[Any], NDArray[Any]], float]:
 
     def value(prediction: NDArray[Any], target: NDArray[Any]) -> float:
         try:
-            return float(function(prediction, target))
+            return float(function(prediction.copy(), target.copy()))
         except UndefinedScoreError:
             return math.nan
 
