@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +64,15 @@ def execute(
     NewerVersionError and KeyboardInterrupt go through: the disk or the user has to act first. None if another process
     holds the cell and ``wait`` is False.
     """
+    # A component may change the working folder; the cell's own place, and that of the next one, stay what they are.
+    here = os.getcwd()
+    try:
+        return _executed(replace(request, results=request.results.absolute()), progress, wait, measuring)
+    finally:
+        os.chdir(here)
+
+
+def _executed(request: Request, progress: Progress, wait: bool, measuring: Measuring) -> Result | None:
     found = registry()
     cell = make_cell(request, resolve(found, request.dataset, request.row, request.overrides))
     if request.planned is not None and cell.id != request.planned:

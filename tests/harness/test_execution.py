@@ -65,6 +65,11 @@ def by_its_files():
     next(prepared().folder.glob("test/*.arrow")).open("rb").close()
 
 
+def by_a_name_from_within():
+    with contextlib.chdir(prepared().folder):
+        open(next(Path("test").glob("*.arrow")), "rb").close()
+
+
 def and_says_nothing():
     with contextlib.suppress(Exception):
         by_the_loader()
@@ -76,7 +81,7 @@ def in_a_thread():
     thread.join()
 
 
-REACHES = [by_the_loader, by_its_files, and_says_nothing, in_a_thread]
+REACHES = [by_the_loader, by_its_files, by_a_name_from_within, and_says_nothing, in_a_thread]
 
 
 @pytest.mark.parametrize("reach", REACHES, ids=lambda reach: reach.__name__)
@@ -383,6 +388,59 @@ def test_a_file_that_an_ok_cell_has_lost_is_made_again(whole, tmp_path, name, da
     if damage == "a folder":
         [aside] = folder_of(results).glob(f"{name}.*/mine.txt")
         assert aside.read_text() == "keep me"
+
+
+def test_lost_weights_that_cannot_be_made_again_are_a_failure_and_cost_no_score(cli, tmp_path, plugin):
+    source = """
+        import os
+
+        import braidbench
+
+
+        @braidbench.hookimpl
+        def register_procedures():
+            yield braidbench.Procedure("moody/fit", "moody_parts:Moody")
+
+
+        @braidbench.hookimpl
+        def register_methods():
+            yield braidbench.Method("moody/join", fusion="toy/join", objective="toy/loss", procedure="moody/fit")
+    """
+    parts = """
+        import os
+
+        from braid_toy.parts import Fit
+
+
+        class Moody(Fit):
+            def fit(self, model, data, settings):
+                if os.environ.get("MOOD"):
+                    raise ValueError("not today")
+                os.chdir("/")
+                return super().fit(model, data, settings)
+    """
+    _, environment = plugin("moody", "1.0", moody=source, moody_parts=parts)
+    command = ("run", "toy/pair", "moody/join", "--device", "cpu", "--json", "--results", "here")
+    done = cli(*command, **environment)
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads(done.stdout)
+    folder = folder_of_any(tmp_path / "here")
+    assert {"result.json", "model.safetensors", "predictions.parquet"} <= {path.name for path in folder.iterdir()}, (
+        "where a component has gone makes no difference to where results lie"
+    )
+    (folder / "model.safetensors").unlink()
+    again = cli(*command, **environment, MOOD="bad")
+    assert again.returncode == 1, again.stderr
+    assert "model.safetensors could not be made again" in again.stderr
+    [kept] = json.loads(again.stdout)
+    assert kept["scores"] == row["scores"]
+    assert cli(*command, **environment).returncode == 0
+    assert (folder / "model.safetensors").exists()
+
+
+def folder_of_any(results: Path) -> Path:
+    [folder] = results.glob("[!.]*")
+    return folder
 
 
 def test_a_result_that_is_a_folder_is_put_aside(whole, tmp_path):

@@ -156,7 +156,9 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
     from braidbench.cli.talk import say
     from braidbench.environment import is_main_process, not_a_launch
     from braidbench.plan import run_plan
+    from braidbench.store import lost_files
 
+    incomplete = False
     rows = []
     with aside(), Progress() as progress:
         if sentence := not_a_launch():
@@ -178,6 +180,11 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
         with contextlib.closing(ended):
             for planned, result in ended:
                 progress.done(planned, result)
+                if planned.cell is not None and planned.state == "to run" and result.status == "ok":
+                    missing = lost_files(planned.cell.folder, result)
+                    if missing:
+                        incomplete = True
+                        progress.say(f"  {', '.join(missing)} could not be made again, see log.txt; the scores stay")
                 folder = str(planned.cell.folder) if planned.cell else None
                 rows.append((planned, {**result.model_dump(), "path": folder, "cached": planned.state == "cached"}))
     order = {id(planned): place for place, planned in enumerate(plan.cells)}
@@ -192,9 +199,9 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
         print_results([row for _, row in rows])
         for sentence in skips:
             say(sentence)
-    # A curve that was asked for and could not be measured is a failure too; the cell's scores stand.
+    # A curve that was asked for and could not be measured is a failure too, and so is a lost file; the scores stand.
     curves = any(planned.request.robustness and row["robustness_failures"] for planned, row in rows)
-    if curves or any(row["status"] == "failed" for _, row in rows):
+    if incomplete or curves or any(row["status"] == "failed" for _, row in rows):
         raise click.exceptions.Exit(1)
 
 
