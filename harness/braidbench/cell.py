@@ -8,6 +8,7 @@ time.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shlex
@@ -93,9 +94,14 @@ class Cell:
 
 def seeds(seed: int) -> dict[str, int]:
     """One seed an axis, each a hash of the cell's seed and the axis's name: changing one leaves the others."""
-    return {
-        axis: int.from_bytes(hashlib.sha256(f"{axis}:{seed}".encode()).digest()[:8], "big") >> 1 for axis in SEED_AXES
-    }
+    return dict(_seeds(seed))
+
+
+@functools.lru_cache(maxsize=1024)
+def _seeds(seed: int) -> tuple[tuple[str, int], ...]:
+    # Reading thousands of results asks for the same few again and again.
+    digests = {axis: hashlib.sha256(f"{axis}:{seed}".encode()).digest() for axis in SEED_AXES}
+    return tuple((axis, int.from_bytes(digest[:8], "big") >> 1) for axis, digest in digests.items())
 
 
 def make_cell(request: Request, recipe: Recipe) -> Cell:

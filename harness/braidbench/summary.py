@@ -15,10 +15,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from braidbench.cell import differences
 from braidbench.registry import Registry, registry
 from braidbench.results import Curve, Result, instant
 from braidbench.stats import Estimate, estimate, overall_rank_intervals, rank_intervals, ranks
@@ -207,6 +208,11 @@ def _newest_make(row: Sequence[Vetted]) -> tuple[list[Vetted], list[str]]:
         if one.result.status == "ok":
             makes[_make(one.result)].append(one)
     kept = max(makes.values(), key=lambda found: max(_standing(one) for one in found), default=[])
+    others = _other_makes(makes, kept)
+    # Beside seeds whose scores follow from their predictions a mere claim of another seed would change their mean.
+    checked = {one.result.seed for one in kept if one.verified}
+    claimed = sorted({one.result.seed for one in kept} - checked) if checked else []
+    kept = [one for one in kept if one.result.seed not in claimed]
     chosen: dict[int, Vetted] = {}
     claims: dict[int, set[str]] = defaultdict(set)
     for one in [*kept, *(one for one in row if one.result.status != "ok")]:
@@ -221,7 +227,24 @@ def _newest_make(row: Sequence[Vetted]) -> tuple[list[Vetted], list[str]]:
         for seed, texts in sorted(claims.items())
         if len(texts) > 1
     ]
-    return list(chosen.values()), notes
+    if claimed:
+        seeds = ", ".join(map(str, claimed))
+        notes.append(
+            f"left out: seed {seeds}, whose predictions are not there to check the scores by, as they are of the others"
+        )
+    return list(chosen.values()), notes + others
+
+
+def _other_makes(makes: Mapping[str, Sequence[Vetted]], kept: Sequence[Vetted]) -> list[str]:
+    """A sentence for each make that has given way though its scores are verified too, with the first place where it
+    differs from the one that counts."""
+    notes = []
+    for found in makes.values():
+        if found[0] not in kept and any(one.verified for one in found):
+            place = plain(differences(_of_make(found[0].result), _of_make(kept[0].result))[0], 160)
+            number = f"{len(found)} result{'s' if len(found) > 1 else ''}"
+            notes.append(f"left out: {number} of another make that finished earlier ({place})")
+    return notes
 
 
 def _each_once(row: Sequence[Vetted]) -> list[Vetted]:
@@ -230,7 +253,12 @@ def _each_once(row: Sequence[Vetted]) -> list[Vetted]:
 
 
 def _make(result: Result) -> str:
-    return json.dumps({k: v for k, v in result.identity.items() if k not in ("seed", "seeds")}, sort_keys=True)
+    return json.dumps(_of_make(result), sort_keys=True)
+
+
+def _of_make(result: Result) -> dict[str, Any]:
+    """What the identities of a row's seeds have in common."""
+    return {key: value for key, value in result.identity.items() if key not in ("seed", "seeds")}
 
 
 _RowKey = tuple[str, str, str]

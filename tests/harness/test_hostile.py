@@ -332,6 +332,33 @@ def test_a_verified_result_is_not_replaced_by_a_newer_claim(cli, mixed, plain_ta
     check(cli, plain_table, None)
 
 
+def test_a_seed_that_nobody_can_check_does_not_enter_the_mean_of_those_that_are_checked(cli, mixed, plain_table):
+    def another_seed(result: dict[str, Any]) -> None:
+        result["seed"] = result["identity"]["seed"] = 7
+        result["identity"]["seeds"] = seeds(7)
+        result["scores"]["toy/accuracy"] = 1.0
+        result["robustness"] = []
+        consistent(result)
+
+    forge(mixed, another_seed)
+    [table] = json.loads(cli("table", "--json").stdout)
+    assert [row["scores"] for row in table["rows"]] == [row["scores"] for row in plain_table["rows"]]
+    assert any("left out: seed 7, whose predictions are not there" in n for row in table["rows"] for n in row["notes"])
+
+
+def test_a_verified_result_of_another_make_does_not_take_a_rows_place_without_a_word(cli, mixed):
+    """An override that is not told: the scores are those of a wider model, and its predictions are there."""
+    done = Cli(cli.folder)("run", "toy/pair", "toy/join", "--set", "fusion.width=64", "--device", "cpu", "--seeds", "3")
+    assert done.returncode == 0, done.stderr
+    for path in mixed.glob("*/result.json"):
+        result = json.loads(path.read_text())
+        if result["overrides"]:
+            path.write_text(json.dumps({**result, "overrides": {}}))
+    [table] = json.loads(cli("table", "--json").stdout)
+    [row] = [row for row in table["rows"] if row["method"] == "toy/join"]
+    assert any("left out: 3 results of another make" in n and "fusion.parameters.width" in n for n in row["notes"])
+
+
 # --- predictions ------------------------------------------------------------------------------------------------------
 
 
