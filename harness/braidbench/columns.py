@@ -31,7 +31,10 @@ def standard_splits(spec: Dataset, given: object) -> dict[str, Columns]:
     if set(given) != set(SPLITS):
         names = sorted(str(name) for name in given)
         raise DataError(f"{where}: its loader gave the splits {names}, not train, valid, test")
-    return {split: _columns(spec, split, given[split]) for split in SPLITS}
+    found = {split: _columns(spec, split, given[split]) for split in SPLITS}
+    for modality in spec.modalities:
+        _of_one_kind([columns for columns in found.values() if modality.name in columns], modality.name)
+    return found
 
 
 def has_ids(spec: Dataset) -> bool:
@@ -45,11 +48,11 @@ def _columns(spec: Dataset, split: str, given: Any) -> Columns:
     if not isinstance(given, Mapping) and not (hasattr(given, "items") and hasattr(given, "to_numpy")):
         raise DataError(f"{where}: its loader gave {_what(given)}, not a dictionary {{column: values}}")
     columns = dict(given.items())
-    sequences = {m.name for m in spec.modalities if m.is_sequence}
+    sequences = {m.name: m.shape for m in spec.modalities if m.is_sequence}
     masked = {m.name for m in spec.modalities if m.missing == "mask"}
     known = {m.name for m in spec.modalities} | {t.target for t in spec.tasks} | {"group", "id"}
-    times = {f"{m.name}:times" for m in spec.modalities if m.times}
-    unknown = [str(name) for name in columns if name not in known | times]
+    sequences |= {f"{m.name}:times": (2,) for m in spec.modalities if m.times}
+    unknown = [str(name) for name in columns if name not in known | sequences.keys()]
     if unknown:
         raise DataError(
             f"{where}: its loader gave a column {unknown[0]!r}, which no modality, target or times of the dataset "
@@ -61,11 +64,38 @@ def _columns(spec: Dataset, split: str, given: Any) -> Columns:
         at = f"{where}, column {name!r}"
         if name in names:
             found[name] = _names(at, value)
-        elif name in sequences | times:
-            found[name] = _sequences(at, value, name in masked)
+        elif name in sequences:
+            found[name] = _sequences(at, value, name in masked, sequences[name])
         else:
             found[name] = _array(at, value, name in masked)
     return found
+
+
+def _of_one_kind(splits: list[Columns], name: str) -> None:
+    """Make a modality whole numbers in every row and split, or in none: a split of a table whose numbers all happen to
+    be whole is still of numbers, and a row of no steps is of what the others are of."""
+    arrays = [array for columns in splits for array in _arrays(columns[name])]
+    kinds = {array.dtype.kind for array in arrays if array.size}
+    if len({array.dtype for array in arrays}) < 2 or not kinds <= set("fiub"):
+        return
+    whole = "f" not in kinds
+    for columns in splits:
+        column = columns[name]
+        columns[name] = (
+            [_as_kind(array, whole) for array in column] if isinstance(column, list) else _as_kind(column, whole)
+        )
+
+
+def _arrays(column: Array | list[Array]) -> list[Array]:
+    return column if isinstance(column, list) else [column]
+
+
+def _as_kind(array: Array, whole: bool) -> Array:
+    """The array, integers if ``whole`` (of which none is rounded or wraps: what is no integer then is empty)."""
+    if whole:
+        return array.astype(np.int64) if array.dtype.kind == "f" else array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float64, copy=False)
 
 
 def _names(at: str, value: Any) -> Array:
@@ -95,16 +125,18 @@ def _names(at: str, value: Any) -> Array:
     return names
 
 
-def _sequences(at: str, value: Any, masked: bool) -> Array | list[Array]:
-    """An array (N, steps, …), or a list of one array (steps, …) a row."""
+def _sequences(at: str, value: Any, masked: bool, shape: tuple[int, ...]) -> Array | list[Array]:
+    """An array (N, steps, *shape), or a list of one array (steps, *shape) a row."""
     plain = _plain(at, value, masked)
     if isinstance(plain, np.ndarray) and plain.dtype != object:
         return plain
-    return [_array(f"{at}, row {row}", item, masked) for row, item in enumerate(plain)]
+    found = [_array(f"{at}, row {row}", item, masked) for row, item in enumerate(plain)]
+    # A list of no steps does not say of what shape they would be.
+    return [array.reshape(0, *shape) if array.shape == (0,) else array for array in found]
 
 
 def _array(at: str, value: Any, masked: bool = False) -> Array:
-    """One array of numbers. ``masked`` says that None stands for "not observed"."""
+    """One array of numbers. ``masked`` says that None, or pandas' NA, stands for "not observed"."""
     plain = _plain(at, value, masked)
     if isinstance(plain, np.ndarray) and plain.dtype != object:
         return plain
@@ -113,11 +145,12 @@ def _array(at: str, value: Any, masked: bool = False) -> Array:
         return _numbers(at, rows)
     parts: list[Array] = []
     for row, item in enumerate(rows):
-        if item is None and masked:
-            item = np.nan
+        missing = item is None or type(item).__name__ in ("NAType", "NaTType")
+        if missing and masked:
+            item, missing = np.nan, False
         if isinstance(item, numbers.Real | np.bool_):
             parts.append(_numbers(f"{at}, row {row}", [item])[0])
-        elif item is None or isinstance(item, str | bytes):
+        elif missing or isinstance(item, str | bytes):
             raise DataError(f"{at}: row {row} is {item!r}, not a number")
         else:
             parts.append(_array(f"{at}, row {row}", item, masked))

@@ -30,7 +30,7 @@ from braidbench.registry import load_target
 from braidbench.sources import source_hash
 from braidbench.specs import SPLITS, Dataset, Modality, Task
 
-FORMAT = 1
+FORMAT = 2
 """Version of the prepared layout; raised when this module writes something else."""
 
 

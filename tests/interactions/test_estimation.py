@@ -279,6 +279,39 @@ def test_bad_input_is_refused(change, error, message):
         estimate(**arguments)
 
 
+TEXTS = ["neg", "pos"] * 10
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["neg", "pos", None, *TEXTS[3:]], r"row 2 is missing \(None\)"),
+        (np.array(["neg", "pos", np.nan, *TEXTS[3:]], object), r"row 2 is missing \(nan\)"),
+        (["neg", "pos", "", *TEXTS[3:]], r"row 2 is missing \(''\)"),
+        ([0, 1, np.nan, *[0, 1] * 8, 0], "row 2 is not finite"),
+        (np.array(["2001", "2002", "NaT", *["2001", "2002"] * 8, "2001"], "M8[Y]"), "row 2 is missing"),
+        (np.array(["neg", 1, *TEXTS[2:]], object), "some rows hold text and some numbers"),
+        (np.random.default_rng(0).normal(size=20), r"20 distinct values in 20 rows: it is continuous.*np\.digitize"),
+        ([f"row {row}" for row in range(20)], "20 distinct values in 20 rows: it is continuous, or names each row"),
+    ],
+    ids=["none", "nan", "empty", "nan-float", "nat", "mixed", "continuous", "names"],
+)
+def test_labels_that_are_no_classes_are_named(labels, message):
+    with pytest.raises(DataError, match=message):
+        check_samples(np.zeros((20, 1)), np.zeros((20, 1)), labels)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [TEXTS, np.array(TEXTS), np.array(TEXTS, object), np.array(TEXTS, "S3"), [False, True] * 10, [-1.0, 2.5] * 10,
+     np.array([7, 9] * 10, np.uint64), np.array(["2001", "2002"] * 10, "M8[Y]")],
+    ids=["list", "texts", "objects", "bytes", "truths", "floats", "uint64", "years"],
+)  # fmt: skip
+def test_labels_of_any_make_are_numbered_in_their_order(labels):
+    found = check_samples(np.zeros((20, 1)), np.zeros((20, 1)), labels)
+    assert (found.labels.tolist(), found.classes) == ([0, 1] * 10, 2)
+
+
 @pytest.mark.parametrize(
     ("posterior", "message"),
     [

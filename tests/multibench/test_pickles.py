@@ -111,6 +111,50 @@ def test_text_of_python_2_is_latin_1_where_it_is_no_ascii(tmp_path: Path) -> Non
     assert pickles.load_npy_object(path) == {"café": 7}
 
 
+def python_2(order: bytes, raw: bytes, key: bytes = b"U\x04text") -> bytes:
+    """``cPickle.dumps({key: array of shape (2, 2)}, 2)`` under Python 2.7: its strings are bytes."""
+    return (
+        b"\x80\x02}q\x00" + key + b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        b"(K\x01K\x02K\x02\x86cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01"
+        + order
+        + b"NNNJ\xff\xff\xff\xffJ\xff\xff"
+        b"\xff\xffK\x00tb\x89U" + bytes([len(raw)]) + raw + b"tbs."
+    )
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_python_2_is_read_without_being_asked_for(tmp_path: Path, order: str) -> None:
+    """Bytes above 127, which ASCII refuses, in a pickle of its own and inside a .npy file."""
+    array = np.array([[1.5, -2.25], [3e10, 0.1]], f"{order}f4")
+    assert max(array.tobytes()) > 127
+    data = python_2(order.encode(), array.tobytes())
+    (tmp_path / "a.pkl").write_bytes(data)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": ()})
+    (tmp_path / "a.npy").write_bytes(header.getvalue() + data)
+    for found in (pickles.load_path(tmp_path / "a.pkl"), pickles.load_npy_object(tmp_path / "a.npy")):
+        assert list(found) == ["text"]
+        assert found["text"].tolist() == array.tolist()
+
+
+def test_a_name_of_python_2_is_one_character_a_byte() -> None:
+    array = np.ones((2, 2), "<f4")
+    assert list(load(python_2(b"<", array.tobytes(), b"U\x04caf\xe9"))) == ["café"]
+
+
+def test_python_2_is_as_restricted(tmp_path: Path) -> None:
+    """What is read a second time is read by the same rules."""
+    mark = tmp_path / "mark"
+    data = (
+        b"\x80\x02(U\x01\xe9cposix\nsystem\nU" + bytes([len(f"touch {mark}")]) + f"touch {mark}".encode() + b"\x85Rl."
+    )
+    with pytest.raises(DataError, match=r"posix\.system"):
+        load(data)
+    assert not mark.exists()
+    with pytest.raises(DataError, match="not a whole pickle"):
+        load(python_2(b"<", np.full((2, 2), 0.1, "<f4").tobytes())[:-8])
+
+
 class Malicious:
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
