@@ -214,18 +214,18 @@ def _newest_make(row: Sequence[Vetted]) -> tuple[list[Vetted], list[str]]:
     claimed = sorted({one.result.seed for one in kept} - checked) if checked else []
     kept = [one for one in kept if one.result.seed not in claimed]
     chosen: dict[int, Vetted] = {}
-    claims: dict[int, set[str]] = defaultdict(set)
+    claims: dict[int, list[Result]] = defaultdict(list)
     for one in [*kept, *(one for one in row if one.result.status != "ok")]:
         seed, other = one.result.seed, chosen.get(one.result.seed)
         if one.result.status == "ok":
-            claims[seed].add(one.result.model_dump_json())
+            claims[seed].append(one.result)
         if other is None or _standing(one) > _standing(other):
             chosen[seed] = one
     notes = [
-        f"{len(texts)} different results claim seed {seed}: "
+        f"{different} different results claim seed {seed}: "
         + ("the verified one counts" if chosen[seed].verified else "the one that finished last counts")
-        for seed, texts in sorted(claims.items())
-        if len(texts) > 1
+        for seed, results in sorted(claims.items())
+        if len(results) > 1 and (different := len({result.model_dump_json() for result in results})) > 1
     ]
     if claimed:
         seeds = ", ".join(map(str, claimed))
@@ -472,10 +472,11 @@ def effective_robustness(curve: Curve, reference: Curve, sign: int) -> float | N
     if curve.severities != reference.severities or curve.source != reference.source or curve.severities[0] != 0:
         return None
     own, other = curve.scores, reference.scores
-    if any(value is None for value in (*own, *other)):
+    f = [value for value in own if value is not None]
+    lf = [value for value in other if value is not None]
+    if len(f) < len(own) or len(lf) < len(other):
         return None
-    f, lf = np.asarray(own, np.float64), np.asarray(other, np.float64)
-    return float(sign * (f - (lf + f[0] - lf[0])).mean())
+    return sign * statistics.fmean(at - (reference_at + f[0] - lf[0]) for at, reference_at in zip(f, lf, strict=True))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -37,7 +37,10 @@ def plain(text: str, limit: int = LINE) -> str:
 
 def lines(text: str, limit: int = PAGE) -> str:
     """Like :func:`plain`, with its line breaks."""
-    kept = "\n".join(plain(line, limit) for line in text[: 2 * limit].splitlines())
+    kept = text[: 2 * limit]
+    # Most texts are one plain line.
+    if not (kept.isascii() and kept.isprintable()):
+        kept = "\n".join(plain(line, limit) for line in kept.splitlines())
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 

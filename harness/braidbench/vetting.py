@@ -98,6 +98,7 @@ class Known:
         self._fingerprints: dict[str, str | None] = {}
         self._targets: dict[tuple[str, str], NDArray[Any] | None] = {}
         self._metrics: dict[str, Any] = {}
+        self._identities: dict[tuple[str, ...], str] = {}
 
     def task(self, dataset: str, task: str) -> Task | None:
         spec = self.datasets.get(dataset)
@@ -119,6 +120,13 @@ class Known:
         return (
             None if spec is None else {"name": spec.name, "version": spec.version, "source": source_hash(spec.target)}
         )
+
+    def metric_identities(self, names: Iterable[str]) -> str:
+        """The same of several metrics, as JSON."""
+        key = tuple(names)
+        if key not in self._identities:
+            self._identities[key] = _json({name: self.metric_identity(name) for name in key})
+        return self._identities[key]
 
     def fingerprint(self, dataset: str) -> str | None:
         """Of the data as it is on this machine; None where it is not."""
@@ -374,7 +382,7 @@ def _wrong_with(curve: Curve, result: Result, known: Known) -> str:
             return "the corruption is not known here"
         if corruption.kinds and modality.kind not in corruption.kinds:
             return f"the corruption is not for {modality.kind}"
-    if len(curve.severities) != len(SEVERITIES) or not np.allclose(curve.severities, SEVERITIES, rtol=0, atol=1e-9):
+    if not _on_the_grid(curve.severities):
         return f"its severities are not the protocol's {len(SEVERITIES)}"
     if len(curve.scores) != len(curve.severities):
         return f"{len(curve.scores)} scores for {len(curve.severities)} severities"
@@ -386,6 +394,14 @@ def _wrong_with(curve: Curve, result: Result, known: Known) -> str:
     if curve.seed != seeds(result.seed)["corruption"]:
         return "it was drawn from another seed"
     return ""
+
+
+def _on_the_grid(severities: Sequence[float]) -> bool:
+    if len(severities) != len(SEVERITIES):
+        return False
+    return tuple(severities) == SEVERITIES or all(
+        abs(given - due) <= 1e-9 for given, due in zip(severities, SEVERITIES, strict=True)
+    )
 
 
 def _equal(one: float | None, other: float | None) -> bool:
@@ -539,10 +555,10 @@ def _compare_versions(vetted: list[Vetted], places: Sequence[int], known: Known)
     metrics: dict[int, str] = {}
     for p in kept:
         if vetted[p].result.status == "ok":
-            here = _json({name: known.metric_identity(name) for name in vetted[p].result.scores})
+            here = known.metric_identities(vetted[p].result.scores)
             # Scores that the metrics here give are theirs, whatever version gave them first.
             metrics[p] = here if vetted[p].verified else _json(vetted[p].result.identity.get("metrics"))
-    present = {_json({name: known.metric_identity(name) for name in vetted[p].result.scores}) for p in metrics}
+    present = {known.metric_identities(vetted[p].result.scores) for p in metrics}
     _keep_one(vetted, metrics, present, OTHER_METRICS)
     protocol = {p: _json(vetted[p].result.identity.get("protocol_version")) for p in kept if not vetted[p].apart}
     _keep_one(vetted, protocol, {_json(PROTOCOL_VERSION)}, OTHER_PROTOCOL)

@@ -144,9 +144,9 @@ class _Pages:
     ) -> None:
         # The very same result may come from two folders; it is one cell with one page.
         unique = {cell_page(one.result): one for one in vet(found.results)}
-        self.vetted: list[Vetted] = sorted(
-            unique.values(), key=lambda one: (one.result.dataset, one.result.method, cell_page(one.result))
-        )
+        ordered = sorted(unique.items(), key=lambda item: (item[1].result.dataset, item[1].result.method, item[0]))
+        self.vetted: list[Vetted] = [one for _, one in ordered]
+        self.pages = {id(one.result): page for page, one in ordered}
         self.cells: list[Cell] = [one.cell for one in self.vetted]
         self.tables: list[Table] = tables_of(self.vetted, reference)
         self.overall: list[Overall] = overall(self.tables)
@@ -185,7 +185,7 @@ class _Pages:
             "score": _score,
             "pm": _pm,
             "si": _si,
-            "cell_page": cell_page,
+            "cell_page": lambda result: self.pages[id(result)],
             "mb": _megabytes,
             "short": plain,
         }
@@ -211,6 +211,7 @@ class _Pages:
             tuned=sum(bool(row.differs) and not row.apart for table in self.tables for row in table.rows),
             apart=sum(bool(row.apart) for table in self.tables for row in table.rows),
             counts={state: states.count(state) for state in ("ok", "failed", "skipped")},
+            digits={table.name: table.decimals(table.metric) for table in self.tables},
             corrupt=self.corrupt,
         )
         for table in self.tables:
@@ -220,6 +221,7 @@ class _Pages:
                 root="../",
                 table=table,
                 metrics=sorted(table.directions, key=lambda name: name != table.metric),
+                digits={name: table.decimals(name) for name in table.directions},
                 costs=COSTS,
                 cost_plot=cost_plot(table),
                 robustness_plots=robustness_plots(table),
@@ -238,7 +240,7 @@ class _Pages:
                 identity=json.dumps(result.identity, indent=1, sort_keys=True), task=task_page_of(result),
                 decimals={name: decimals([value]) for name, value in result.scores.items()},
             )  # fmt: skip
-            (folder / cell_page(result)).write_text(text, encoding="utf-8")
+            (folder / self.pages[id(result)]).write_text(text, encoding="utf-8")
         files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         (folder / MARKER).write_text("\n".join([f"braidbench {self.about['version']}", *files, ""]))
 

@@ -9,6 +9,9 @@ import numpy as np
 
 from braidbench.cell import seeds
 from braidbench.files import sha256_json
+from braidbench.results import parse
+from braidbench.store import read
+from braidbench.summary import overall, tables
 from braidbench_leaderboard.build import build_site
 
 METHODS, TASKS, SEEDS = 50, 10, 10
@@ -64,3 +67,16 @@ def test_site_of_5000_results(benchmark, note, tmp_path):
     benchmark.extra_info |= {"seconds": seconds, "index_bytes": size}
     note(f"site of {made.cells} results: {seconds:.1f} s (under 10), index page {size / 1e6:.2f} MB (under 2)")
     benchmark.pedantic(lambda: None, rounds=1)
+
+
+def test_tables_of_5000_results_by_reading_them(ratio, tmp_path):
+    """What is made of the results, against parsing their JSON."""
+    write_results(tmp_path)
+    cells = read([tmp_path]).results
+    texts = [(path / "result.json").read_text() for path, _ in cells]
+    assert len(texts) == METHODS * TASKS * SEEDS
+    ratio(
+        lambda: overall(tables(cells, "someone/method-0")),
+        lambda: [parse(text, "a result") for text in texts],
+        5, "no limit: it grows with what a table says",
+    )  # fmt: skip

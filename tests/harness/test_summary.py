@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -279,16 +278,3 @@ def test_the_order_of_results_does_not_matter():
     random.Random(0).shuffle(shuffled)
     assert all(row.robustness for row in one_table(cells).rows)
     assert [row.__dict__ for row in one_table(cells).rows] == [row.__dict__ for row in one_table(shuffled).rows]
-
-
-def test_5000_results_take_less_than_two_seconds():
-    cells = [
-        cell(f"m{m}", seed, dataset=f"d{d}", robustness=[
-            curve([0.5 + m / 200 + seed / 1000, 0.2], modality=name, seed=seeds(seed)["corruption"])
-            for name in ("image", "audio")
-        ])
-        for d in range(20) for m in range(50) for seed in range(5)
-    ]  # fmt: skip
-    start = time.process_time()
-    overall(tables(cells, "m0"))
-    assert time.process_time() - start < 2
