@@ -142,6 +142,9 @@ def _settings(threads: int) -> Iterator[None]:
         # A plugin may have set these for the whole process, when it was imported or in an earlier cell.
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         stack.callback(torch.set_grad_enabled, torch.is_grad_enabled())
+        if (device := torch.get_default_device()) != torch.device("cpu"):
+            stack.callback(torch.set_default_device, device)
+            torch.set_default_device(None)
         for part in _parts():
             stack.callback(setattr, part, "fp32_precision", part.fp32_precision)
         # torch refuses to say where both of its interfaces were used; the parts above are all there is then.

@@ -475,7 +475,8 @@ def _keep(cell: Cell, result: Result) -> Result:
             set_aside(path)
         write_text(path, result.model_dump_json(indent=1) + "\n")
         if result.status == "ok":
-            for checkpoint in cell.folder.glob(f"{Path(CHECKPOINT).stem}*"):
+            stem, suffix = os.path.splitext(CHECKPOINT)
+            for checkpoint in (cell.folder / CHECKPOINT, *cell.folder.glob(f"{stem}-*{suffix}")):
                 if not checkpoint.is_dir():
                     checkpoint.unlink(missing_ok=True)
     return result

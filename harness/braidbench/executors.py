@@ -15,13 +15,14 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,6 +118,7 @@ class ProcessExecutor:
         if jobs < 1:
             raise UsageError(f"--jobs {jobs}: give 1 or more")
         self.jobs = jobs
+        _place_sockets()
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["braidbench.worker"])
 
@@ -197,6 +199,28 @@ class ProcessExecutor:
         if kind == "failed":
             return True, _lost(child, *value)
         return True, None if value is None else parse(value, "the cell's process")
+
+
+LONGEST_FOLDER = 70
+"""Bytes of the folder for temporary files with which a socket in a folder of its own there has a name that the system
+takes: at most 107 bytes. Source: unix(7)."""
+
+
+def _place_sockets() -> None:
+    """Let the sockets that the processes talk through lie in a folder of a short name, whatever ``TMPDIR`` says.
+
+    Raises StorageError where no folder for temporary files can be written to.
+    """
+    usual = tempfile.tempdir
+    try:
+        if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
+            tempfile.tempdir = next((place for place in ("/tmp", "/var/tmp") if os.access(place, os.W_OK)), None)
+        # Made now and remembered.
+        util.get_temp_dir()
+    except OSError as error:
+        raise StorageError(f"no folder for temporary files can be written to ({error}); set TMPDIR to one") from None
+    finally:
+        tempfile.tempdir = usual
 
 
 def _launch(child: _Child, send: Any) -> None:

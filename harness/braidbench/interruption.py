@@ -70,7 +70,7 @@ def raise_if_received() -> None:
 def is_ours(error: BaseException) -> bool:
     """Whether an exception says that somebody wants this process to end, or comes of it: it must go through. Where the
     handlers are in place Ctrl-C raises nothing else, and a KeyboardInterrupt is some code's own."""
-    if isinstance(error, Interrupted | GeneratorExit) or _state.received is not None:
+    if isinstance(error, Interrupted) or _state.received is not None:
         return True
     return isinstance(error, KeyboardInterrupt) and not _state.installed
 

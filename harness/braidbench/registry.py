@@ -292,6 +292,9 @@ def check_parameters(
         try:
             adapter = TypeAdapter(hint, config=None if _is_model(hint) else ConfigDict(arbitrary_types_allowed=True))
             found = checked[name] = adapter.validate_python(value)
+            if isinstance(value, bool) and isinstance(found, int | float) and not isinstance(found, bool):
+                described = _describe(accepted[name], hint)
+                raise UsageError(f"{what}: parameter {described} got {str(value).lower()}, not a number")
             # Neither an identity nor a result has room for others.
             if (isinstance(found, float) and not math.isfinite(found)) or (
                 isinstance(found, int) and abs(found) >= 1 << 63

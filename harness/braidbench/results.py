@@ -45,13 +45,13 @@ def _finite(value: Any, depth: int = 0) -> Any:
         raise ValueError("nested deeper than 50 levels")
     if isinstance(value, dict):
         for key, item in value.items():
-            _text(key)
+            _of_text_length(key)
             _finite(item, depth + 1)
     elif isinstance(value, list):
         for item in value:
             _finite(item, depth + 1)
     elif isinstance(value, str):
-        _text(value)
+        _of_text_length(value)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number that is not finite")
     elif isinstance(value, int) and abs(value) >= 1 << 64:
@@ -59,12 +59,17 @@ def _finite(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def _text(value: str, info: ValidationInfo | None = None) -> str:
+def _text(value: str, info: ValidationInfo) -> str:
+    if info.mode == "python":
+        # What a run itself has to say is cut rather than lost, and so is what no file can hold: a component may raise
+        # a text with half a character.
+        return value[:LONGEST_TEXT].encode("utf-8", "backslashreplace").decode()[:LONGEST_TEXT]
+    return _of_text_length(value)
+
+
+def _of_text_length(value: str) -> str:
     if len(value) <= LONGEST_TEXT:
         return value
-    if info is not None and info.mode == "python":
-        # What a run itself has to say is cut rather than lost.
-        return value[:LONGEST_TEXT]
     raise ValueError(f"a text of more than {LONGEST_TEXT:,} characters")
 
 

@@ -600,7 +600,7 @@ class Odd(BaseException):
     pass
 
 
-@pytest.mark.parametrize("error", [Odd, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [Odd, KeyboardInterrupt, GeneratorExit])
 def test_a_component_that_raises_what_is_no_exception_is_a_row(tmp_path, monkeypatch, error):
     def fit(self, model, data, settings):
         raise error("its own")
@@ -613,6 +613,28 @@ def test_a_component_that_raises_what_is_no_exception_is_a_row(tmp_path, monkeyp
     assert result.reason.startswith(f"{error.__name__}: its own")
 
 
+def test_half_a_character_in_what_a_component_says_is_escaped(tmp_path, monkeypatch):
+    def fit(self, model, data, settings):
+        raise ValueError("half: \ud800")
+
+    monkeypatch.setattr(braid_toy.parts.Fit, "fit", fit)
+    result = run(tmp_path)
+    assert result.reason.startswith("ValueError: half: \\ud800")
+    assert stored(tmp_path)["log_tail"][-1] == "ValueError: half: \\ud800"
+
+
+def test_what_is_called_like_a_checkpoint_and_is_none_stays(tmp_path):
+    run(tmp_path)
+    [folder] = tmp_path.glob("*seed0*")
+    (folder / "result.json").unlink()
+    for name in ("checkpoints.txt", "checkpoint.pt.md", "checkpoint-notes.md", "checkpoint.pt", "checkpoint-audio.pt"):
+        (folder / name).touch()
+    assert run(tmp_path).status == "ok"
+    assert {path.name for path in folder.glob("checkpoint*")} == {
+        "checkpoints.txt", "checkpoint.pt.md", "checkpoint-notes.md",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -620,8 +642,9 @@ def test_a_component_that_raises_what_is_no_exception_is_a_row(tmp_path, monkeyp
         lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
         lambda: torch.set_default_dtype(torch.float64),
         lambda: torch.set_grad_enabled(False),
+        lambda: torch.set_default_device("meta"),
     ],
-    ids=["legacy", "precision", "dtype", "grad"],
+    ids=["legacy", "precision", "dtype", "grad", "device"],
 )
 def test_what_a_plugin_sets_for_the_process_reaches_no_other_cell(tmp_path, reference, change):
     with deterministically_restored():
@@ -633,7 +656,10 @@ def test_what_a_plugin_sets_for_the_process_reaches_no_other_cell(tmp_path, refe
 def deterministically_restored():
     """Whatever the block sets of these is as it was afterwards."""
     with determinism._settings(1):
-        yield
+        try:
+            yield
+        finally:
+            torch.set_default_device(None)
 
 
 def test_the_result_of_another_cell_is_neither_taken_for_this_one_nor_lost(whole, tmp_path):

@@ -271,6 +271,8 @@ def test_a_corrupt_result_is_set_aside_and_made_again(cli, tmp_path):
         (("run", "toy/pair", "toy/join", "--seeds", "0"), 2, ["give 1 or more"]),
         (("run", "toy/pair", "toy/join", "--seeds", "999999999999"), 2, ["at most 100,000"]),
         (("run", "toy/pair", "toy/join", "--set", "training.lr=nan"), 2, ["'lr' has to be finite"]),
+        (("run", "toy/pair", "toy/join", "--set", "training.lr=true"), 2, ["lr: float", "got true, not a number"]),
+        (("run", "toy/pair", "toy/join", "--threads", "9" * 11), 2, ["give 1 to 1024"]),
         (("plan", "toy/pair", "toy/join", "--set", "training.lr=1e999"), 2, ["'lr' has to be finite"]),
         (("run", "toy/pair", "toy/join", "--set", f"fusion.width={10**30}"), 2, ["'width'", "64 bits"]),
         (("run", "toy/pair", "toy/join", "--set", f"training.lr={'9' * 5000}"), 2, ["'lr' has to be finite"]),

@@ -374,6 +374,17 @@ def write_predictions(folder: Path, prediction: Any, target: Any, index: Any = N
     (folder / "result.json").write_text(json.dumps(result))
 
 
+def test_a_stored_result_that_somebody_changed_does_not_pass_for_a_cached_one(cli, mixed):
+    path, result = stored(mixed)
+    result["scores"]["toy/accuracy"] = 1.0
+    path.write_text(json.dumps(result))
+    found = cli("run", "toy/pair", "toy/join", "--device", "cpu")
+    assert found.returncode == 1, found.stderr
+    assert "not to be believed: toy/accuracy 1 where its predictions give 0." in found.stdout
+    assert "1.0000" not in found.stdout
+    assert json.loads(path.read_text()) == result, "it is left for its owner to remove"
+
+
 def test_predictions_are_scored_again_against_the_data_that_is_here(cli, mixed, plain_table):
     def perfect(result: dict[str, Any]) -> None:
         other_seed(result)

@@ -162,6 +162,16 @@ def test_files_have_what_the_umask_leaves(cli, tmp_path, mask):
         assert stat.S_IMODE(path.stat().st_mode) == full & ~mask, path
 
 
+def test_a_long_name_of_the_folder_for_temporary_files_stops_no_process(cli, tmp_path):
+    """A socket's name has at most 107 bytes."""
+    place = tmp_path / ("long" * 40)
+    place.mkdir()
+    found = cli(*RUN[:2], "toy/join", "toy/tuned", *RUN[3:], "--jobs", "2", TMPDIR=str(place))
+    assert found.returncode == 0, found.stderr
+    assert "2 cells: 2 ok" in found.stderr + found.stdout
+    assert not list(place.glob("pymp-*"))
+
+
 def test_something_that_is_no_regular_file_is_not_replaced(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real" / "file")

@@ -38,6 +38,10 @@ _OPTIONS = [
 ]  # fmt: skip
 
 
+MOST_THREADS = 1024
+"""Of one cell; more than any machine has cores for are a slip of the keyboard, and torch takes any number."""
+
+
 def _with_options(command: Any) -> Any:
     for option in reversed(_OPTIONS):
         command = option(command)
@@ -56,8 +60,8 @@ def _plan(what: tuple[str, ...], o: dict[str, Any], prepare: bool = True) -> tup
     if o["only_seed"] is not None and o["seeds"] is not None:
         raise UsageError("give --seed N (one seed) or --seeds N (the seeds 0 to N-1), not both")
     _check_device(o["device"])
-    if o["threads"] < 1:
-        raise UsageError(f"--threads {o['threads']}: give 1 or more")
+    if not 1 <= o["threads"] <= MOST_THREADS:
+        raise UsageError(f"--threads {o['threads']}: give 1 to {MOST_THREADS}")
     overrides = dict(parse_override(text) for text in o["settings"])
     if o["epochs"] is not None:
         overrides["training.epochs"] = o["epochs"]
@@ -139,6 +143,16 @@ def _skips(plan: Any) -> list[str]:
     ]
 
 
+def _unranked(plan: Any) -> dict[int, str]:
+    """Why a stored result that counts as done is not to be believed, by the id of its planned cell: somebody may have
+    changed the file."""
+    from braidbench.vetting import vet
+
+    cached = plan.of("cached")
+    vetted = vet((planned.cell.folder, planned.result) for planned in cached)
+    return {id(planned): one.apart for planned, one in zip(cached, vetted, strict=True) if one.refused}
+
+
 @click.command(no_args_is_help=True)
 @click.argument("what", nargs=-1, required=True, metavar="DATASET[/TASK] METHOD… | PLAN.toml…")
 @_with_options
@@ -187,8 +201,11 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
                         progress.say(f"  {', '.join(missing)} could not be made again, see log.txt; the scores stay")
                 folder = str(planned.cell.folder) if planned.cell else None
                 rows.append((planned, {**result.model_dump(), "path": folder, "cached": planned.state == "cached"}))
+        unranked = _unranked(plan)
     order = {id(planned): place for place, planned in enumerate(plan.cells)}
     rows.sort(key=lambda row: order[id(row[0])])
+    for planned, row in rows:
+        row["apart"] = unranked.get(id(planned), "")
     if not is_main_process():
         return
     if as_json:
@@ -201,7 +218,7 @@ def run(what: tuple[str, ...], as_json: bool, **options: Any) -> None:
             say(sentence)
     # A curve that was asked for and could not be measured is a failure too, and so is a lost file; the scores stand.
     curves = any(planned.request.robustness and row["robustness_failures"] for planned, row in rows)
-    if incomplete or curves or any(row["status"] == "failed" for _, row in rows):
+    if incomplete or curves or unranked or any(row["status"] == "failed" for _, row in rows):
         raise click.exceptions.Exit(1)
 
 

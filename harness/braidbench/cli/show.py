@@ -17,16 +17,21 @@ def print_results(rows: list[dict[str, Any]]) -> None:
     """One line a cell that ran: what it is, its scores, where it lies. Skipped cells are counted."""
     for row in rows:
         name = f"{row['dataset']}/{row['task']} {row['method']} seed {row['seed']}"
-        if row["status"] == "ok":
+        if row["apart"]:
+            again = f"remove {plain(row['path'], PAGE)} to make it again"
+            click.echo(f"{row['cell'][:12]}  {name:<48} not to be believed: {plain(row['apart'])}; {again}")
+        elif row["status"] == "ok":
             text = "  ".join(f"{metric} {format_score(value)}" for metric, value in row["scores"].items())
             click.echo(f"{row['cell'][:12]}  {name:<48} {text}{'  (cached)' if row['cached'] else ''}")
         elif row["status"] == "failed":
             click.echo(f"{row['cell'][:12]}  {name:<48} failed: {plain(str(row['reason']))}")
+    refused = sum(bool(row["apart"]) for row in rows)
     counts = {status: sum(row["status"] == status for row in rows) for status in ("ok", "failed", "skipped")}
-    cached = sum(row["cached"] for row in rows)
+    counts["ok"] -= refused
+    cached = sum(row["cached"] for row in rows) - refused
     say(
         f"{count(len(rows), 'cell')}: {counts['ok']} ok ({cached} cached), {counts['failed']} failed, "
-        f"{counts['skipped']} skipped"
+        f"{counts['skipped']} skipped" + (f", {refused} not to be believed" if refused else "")
     )
 
 
@@ -45,7 +50,8 @@ def print_cell(one: Vetted) -> None:
         told = f"{format_score(value)} test, {format_score(result.valid_scores.get(name))} validation"
         click.echo(f"{plain(name):<9} {told}{f' ({reason})' if reason else ''}")
     if result.scores:
-        click.echo(f"scores    {'computed again from its predictions' if one.verified else 'as the result says'}")
+        origin = "computed again from its predictions" if one.verified else "as the result says"
+        click.echo(f"scores    {'not to be believed' if one.refused else origin}")
     if result.cost is not None:
         for name, number in result.cost.model_dump().items():
             click.echo(f"{name:<29} {number}")
